@@ -18,14 +18,12 @@ import re
 import tempfile
 import time
 import unittest
-from collections import namedtuple
 from contextlib import asynccontextmanager, suppress
-from datetime import date, datetime, time as clock_time, timezone
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, AsyncIterator
 
 from reference_peer import BackoffStrategy, HealthChecker, SocketClient, SocketServer, request
+from values import MOMENT, RECORDED_VALUES
 from wire import HEADER, MalformedFrame, Message, decode, dial, encode, tcp_address, to_json
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
@@ -152,7 +150,7 @@ class RecordedFrames(unittest.TestCase):
         for row in rows("frames.jsonl"):
             frame = frame_bytes(row)
             value = json.loads(frame[HEADER.size :])
-            if row["name"].removeprefix("request_").removeprefix("response_") in NATIVE_VALUES:
+            if row["name"].removeprefix("request_").removeprefix("response_") in RECORDED_VALUES:
                 continue  # compared below, from the Python values
             with self.subTest(row["name"]):
                 self.assertEqual(encode(Message(**value)), frame)
@@ -161,7 +159,7 @@ class RecordedFrames(unittest.TestCase):
 
     def test_values_that_are_not_plain_json_leave_as_recorded(self) -> None:
         by_name = {row["name"]: row for row in rows("frames.jsonl")}
-        for name, value in NATIVE_VALUES.items():
+        for name, value in RECORDED_VALUES.items():
             for row_name in (f"request_{name}", f"response_{name}"):
                 row = by_name.get(row_name)
                 if row is None or row_name in ("request_kinds", "response_echo_decimal"):
@@ -169,44 +167,6 @@ class RecordedFrames(unittest.TestCase):
                 with self.subTest(row_name):
                     body = frame_bytes(row)[HEADER.size :].decode("ascii")
                     self.assertIn(to_json(value), body)
-
-
-Point = namedtuple("Point", "x y")
-MOMENT = datetime(2024, 1, 2, 3, 4, 5, 6)
-NATIVE_VALUES: dict[str, Any] = {
-    "echo_nan": {"a": float("nan"), "b": float("inf"), "c": -float("inf")},
-    "echo_bytes_utf8": {"a": b"abc", "b": "你".encode()},
-    "echo_datetime": {
-        "micro": MOMENT,
-        "whole": MOMENT.replace(microsecond=0),
-        "utc": MOMENT.replace(tzinfo=timezone.utc),
-        "date": date(2024, 1, 2),
-        "time": clock_time(3, 4, 5),
-    },
-    "echo_decimal": {"a": Decimal("1.10"), "b": Decimal("1E+3")},
-    "echo_decimal_nan": Decimal("NaN"),
-    "echo_set": {"a": {1}},
-    "echo_namedtuple": Point(1, 2),
-    "echo_tuple": (1, 2),
-    "echo_odd_keys": {1: "int", True: "bool", 1.5: "float", None: "none", "": "empty", "__proto__": 1},
-    "kinds": {
-        "datetime": MOMENT,
-        "date": date(2024, 1, 2),
-        "decimal": Decimal("1.10"),
-        "ascii_bytes": b"abc",
-        "nan": float("nan"),
-        "inf": float("inf"),
-        "bigint": 9007199254740993,
-        "huge": 10**30,
-        "tuple": (1, 2),
-        "int_key": {1: "one"},
-        "tagged_bytes": {"__bytes__": "00ff10"},
-        "lone_surrogate": "\ud83d",
-        "chinese": "你好",
-        "emoji": "😀",
-        "proto": {"__proto__": {"x": 1}, "constructor": 2},
-    },
-}
 
 
 class Values(unittest.TestCase):

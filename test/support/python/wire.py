@@ -38,13 +38,17 @@ def local_timestamp() -> str:
 
 @dataclass
 class Message:
-    """One body. `data`, `request_id`, `timestamp` and `error` hold what was read: peers check no types."""
+    """One body. `data`, `request_id`, `timestamp` and `error` hold what was read: peers check no types.
+
+    Peers ignore keys beyond the five. `extra` keeps those that were read, so that tests can see them.
+    """
 
     msg_type: str
     request_id: Any = ""
     data: Any = None
     timestamp: Any = field(default_factory=local_timestamp)
     error: Any = None
+    extra: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -157,7 +161,8 @@ def decode(body: bytes) -> Message:
         raise MalformedFrame(f"without {', '.join(missing)}")
     if value["msg_type"] not in MESSAGE_TYPES:
         raise MalformedFrame(f"unknown msg_type {value['msg_type']!r}")
-    return Message(value["msg_type"], value["request_id"], value["data"], value["timestamp"], value.get("error"))
+    extra = {key: item for key, item in value.items() if key not in REQUIRED_KEYS and key != "error"}
+    return Message(*(value[key] for key in REQUIRED_KEYS), error=value.get("error"), extra=extra)
 
 
 def _untag(value: dict[str, Any]) -> Any:
