@@ -1,0 +1,88 @@
+import { UnixSocketError, type Delivery } from './unix-socket.error.js';
+
+/** No answer, or no next item of a stream, within the time given. The server has been told to stop. */
+export class RequestTimeoutError extends UnixSocketError {
+  override readonly name = 'RequestTimeoutError';
+  readonly code = 'REQUEST_TIMEOUT';
+
+  constructor(
+    readonly pattern: string,
+    readonly timeoutMs: number,
+    delivery: Delivery,
+    cause?: unknown,
+  ) {
+    super(
+      delivery === 'notSent'
+        ? `"${pattern}" was not sent: no connection within ${timeoutMs} ms.${cause instanceof Error ? ` ${cause.message}` : ''}`
+        : `No answer to "${pattern}" within ${timeoutMs} ms. It was sent and may have run.`,
+      { delivery, cause },
+    );
+  }
+}
+
+/** The caller's `AbortSignal` fired. The server has been told to stop. `cause` is the signal's reason. */
+export class RequestAbortedError extends UnixSocketError {
+  override readonly name = 'RequestAbortedError';
+  readonly code = 'REQUEST_ABORTED';
+
+  constructor(
+    readonly pattern: string,
+    delivery: Delivery,
+    cause?: unknown,
+  ) {
+    super(`"${pattern}" was aborted by its caller.`, { delivery, cause });
+  }
+}
+
+/** Facts of a {@link RemoteError}. */
+export interface RemoteErrorFacts {
+  readonly message: string;
+  readonly code?: string | undefined;
+  readonly details?: unknown;
+  readonly payload?: unknown;
+}
+
+/** The handler at the other end answered with an error. */
+export class RemoteError extends UnixSocketError {
+  override readonly name = 'RemoteError';
+  /** The code the handler's error carried; `REMOTE_ERROR` if it had none; `UNKNOWN_PATTERN` if nothing handles the pattern. */
+  readonly code: string;
+  /** Whatever the handler's error carried as `details`. */
+  readonly details: unknown;
+  /** The handler's error as it left Nest, deep-equal to what Nest's TCP transport would have emitted. */
+  readonly payload: unknown;
+
+  constructor(facts: RemoteErrorFacts) {
+    super(facts.message, { delivery: 'replied' });
+    this.code = facts.code ?? 'REMOTE_ERROR';
+    this.details = facts.details;
+    this.payload = facts.payload === undefined ? { status: 'error', message: facts.message } : facts.payload;
+  }
+}
+
+/** Why a server did not start a call; also the `code` of {@link RefusedError}. */
+export type RefusalCode = 'OVERLOADED' | 'DRAINING' | 'DEADLINE_EXCEEDED';
+
+/** The server refused the call before starting it. Repeating is safe. */
+export class RefusedError extends UnixSocketError {
+  override readonly name = 'RefusedError';
+
+  constructor(
+    readonly code: RefusalCode,
+    message: string,
+  ) {
+    super(message, { delivery: 'notSent' });
+  }
+}
+
+/** The client was closed, so the call cannot be made or its answer cannot come any more. */
+export class ClientClosedError extends UnixSocketError {
+  override readonly name = 'ClientClosedError';
+  readonly code = 'CLIENT_CLOSED';
+
+  constructor(delivery: Delivery) {
+    super(delivery === 'notSent' ? 'The client is closed; make a new one.' : 'The client was closed before the answer came.', {
+      delivery,
+    });
+  }
+}

@@ -1,0 +1,105 @@
+import { asciiJson, encodeFrame, type Frame } from './frame-writer.js';
+import { formatTimestamp } from './timestamp.js';
+
+/**
+ * The frames a peer sends, each built around one JSON text of its data. Writing the envelope as text costs a
+ * fraction of building an object and stringifying it. `extras` are extension keys as a JSON fragment such as
+ * `,"more":true`; see {@link extra}.
+ */
+
+const NO_JSON = 'null';
+
+/** An extension key as a fragment for `extras`: `,"key":value`. Empty for undefined. */
+export function extra(key: string, value: unknown): string {
+  return value === undefined ? '' : `,"${key}":${asciiJson(value)}`;
+}
+
+export function encodeRequest(id: string, type: string, json: string, extras: string, maxFrameBytes: number): Frame {
+  return encodeFrame(
+    `{"msg_type":"request","request_id":"${id}","data":{"type":${typeJson(type)},"data":`,
+    json,
+    `},${trailer(extras)}`,
+    maxFrameBytes,
+  );
+}
+
+export function encodePush(id: string, type: string, json: string, extras: string, maxFrameBytes: number): Frame {
+  return encodeFrame(
+    `{"msg_type":"push","request_id":"${id}","data":{"type":${typeJson(type)},"data":`,
+    json,
+    `},${trailer(extras)}`,
+    maxFrameBytes,
+  );
+}
+
+/** @param id the request's id, whatever it was: it goes back unchanged */
+export function encodeResponse(id: unknown, json: string, extras: string, maxFrameBytes: number): Frame {
+  return encodeFrame(`{"msg_type":"response","request_id":${idJson(id)},"data":`, json, `,${trailer(extras)}`, maxFrameBytes);
+}
+
+/** A failed response. An empty text would read as success, so it never goes out. */
+export function encodeFailure(id: unknown, text: string, detail: unknown, maxFrameBytes: number): Frame {
+  return encodeFrame(
+    `{"msg_type":"response","request_id":${idJson(id)},"data":null,"timestamp":"${now()}","error":`,
+    asciiJson(text === '' ? 'Unknown error' : text),
+    `${extra('error_detail', detail)}}`,
+    maxFrameBytes,
+  );
+}
+
+export function encodeHeartbeat(extras: string): Frame {
+  return encodeFrame('{"msg_type":"heartbeat","request_id":"","data":', NO_JSON, `,${trailer(extras)}`, Infinity);
+}
+
+/**
+ * An `error` frame, which V2 peers ignore. With a request's id it is a cancel; with an empty id it tells of
+ * going away, of a refusal or of a protocol error, with the code in `detail`.
+ */
+export function encodeNotice(id: string, text: string, detail: { readonly code: string } | undefined): Frame {
+  return encodeFrame(
+    `{"msg_type":"error","request_id":"${id}","data":null,"timestamp":"${now()}","error":`,
+    asciiJson(text),
+    `${extra('error_detail', detail)}}`,
+    Infinity,
+  );
+}
+
+/** The server's first frame. `caps` and `max_frame_bytes` are for upgraded clients; others ignore them. */
+export interface Greeting {
+  readonly account_id: string;
+  readonly conn_id: string;
+  readonly caps: readonly string[];
+  readonly max_frame_bytes: number;
+}
+
+export function encodeGreeting(greeting: Greeting): Frame {
+  return encodeResponse('', asciiJson(greeting), '', Infinity);
+}
+
+function trailer(extras: string): string {
+  return `"timestamp":"${now()}","error":null${extras}}`;
+}
+
+function now(): string {
+  return formatTimestamp(Date.now());
+}
+
+/** Ids of our own and UUIDs need no escaping, which is worth knowing on every single answer. */
+const PLAIN_ID = /^[\w-]{1,64}$/;
+
+function idJson(id: unknown): string {
+  return typeof id === 'string' && PLAIN_ID.test(id) ? `"${id}"` : asciiJson(id);
+}
+
+/** An application has few patterns; their JSON form is kept. Bounded, since callers may make patterns up. */
+const typeJsonCache = new Map<string, string>();
+const CACHED_TYPES = 1_000;
+
+function typeJson(type: string): string {
+  let json = typeJsonCache.get(type);
+  if (json === undefined) {
+    json = asciiJson(type);
+    if (typeJsonCache.size < CACHED_TYPES) typeJsonCache.set(type, json);
+  }
+  return json;
+}

@@ -1,0 +1,105 @@
+import { FrameTooLargeError } from '../errors/protocol.errors.js';
+
+/**
+ * A frame: 4 bytes body length (unsigned, big-endian, not counting itself), then the body.
+ *
+ *     | length: u32 be | body: `length` bytes, one JSON object in UTF-8 |
+ */
+export const HEADER_BYTES = 4;
+
+/** Up to this size a partial frame gets its whole room at once; beyond, room grows with what really came. */
+const EAGER_FRAME_BYTES = 1024 * 1024;
+const SMALLEST_ROOM_BYTES = 64;
+
+/** Receives one body: the bytes `start` to `end` of `bytes`, valid only during the call. */
+export interface FrameSink {
+  onFrame(bytes: Buffer, start: number, end: number): void;
+}
+
+/**
+ * Cuts a byte stream into frames. Bodies that arrive whole are handed on as ranges of the chunk, uncopied;
+ * a frame cut by a chunk's end is collected in one buffer that grows geometrically, so that the cost stays
+ * linear and memory within twice what was received, whatever the header claims.
+ */
+export class FrameReader {
+  private partial: Buffer | undefined;
+  private partialBytes = 0;
+  /** Bytes of the partial frame, header included, as far as known: the header's own size before it is complete. */
+  private neededBytes = HEADER_BYTES;
+  private stopped = false;
+
+  /** @param maxFrameBytes limit on a body, checked on its declared length, before anything is stored */
+  constructor(
+    private readonly sink: FrameSink,
+    private readonly maxFrameBytes: number,
+  ) {}
+
+  /** Whether a frame has begun and not ended. */
+  get hasPartialFrame(): boolean {
+    return this.partialBytes > 0;
+  }
+
+  /** Hands every body completed by `chunk` to the sink, in order. @throws FrameTooLargeError: end the connection. */
+  push(chunk: Buffer): void {
+    let position = this.partialBytes > 0 ? this.completePartial(chunk) : 0;
+    const size = chunk.length;
+    while (!this.stopped && size - position >= HEADER_BYTES) {
+      const start = position + HEADER_BYTES;
+      const end = start + this.bodyLength(chunk, position);
+      if (end > size) break;
+      position = end;
+      this.sink.onFrame(chunk, start, end);
+    }
+    if (!this.stopped && position < size) this.collect(chunk, position);
+  }
+
+  /** No more frames are handed on, not even the rest of the chunk at hand. */
+  stop(): void {
+    this.stopped = true;
+    this.partial = undefined;
+  }
+
+  /** Returns the position in `chunk` behind the partial frame, or the chunk's end if it is still not complete. */
+  private completePartial(chunk: Buffer): number {
+    let position = 0;
+    while (this.partialBytes < this.neededBytes) {
+      if (position === chunk.length) return position;
+      position = this.collect(chunk, position);
+    }
+    const bytes = this.partial as Buffer;
+    const end = this.neededBytes;
+    this.partial = undefined;
+    this.partialBytes = 0;
+    this.neededBytes = HEADER_BYTES;
+    if (!this.stopped) this.sink.onFrame(bytes, HEADER_BYTES, end);
+    return position;
+  }
+
+  /** Copies what the partial frame still needs from `chunk`; returns the position behind the copied bytes. */
+  private collect(chunk: Buffer, position: number): number {
+    const end = Math.min(chunk.length, position + this.neededBytes - this.partialBytes);
+    this.reserve(this.partialBytes + end - position);
+    chunk.copy(this.partial as Buffer, this.partialBytes, position, end);
+    this.partialBytes += end - position;
+    if (this.partialBytes === HEADER_BYTES && this.neededBytes === HEADER_BYTES) {
+      this.neededBytes += this.bodyLength(this.partial as Buffer, 0);
+      if (end < chunk.length && this.neededBytes > HEADER_BYTES) return this.collect(chunk, end);
+    }
+    return end;
+  }
+
+  private reserve(bytes: number): void {
+    const room = this.partial?.length ?? 0;
+    if (bytes <= room) return;
+    const wanted = this.neededBytes <= EAGER_FRAME_BYTES ? this.neededBytes : Math.min(this.neededBytes, bytes * 2);
+    const larger = Buffer.allocUnsafe(Math.max(wanted, SMALLEST_ROOM_BYTES));
+    this.partial?.copy(larger, 0, 0, this.partialBytes);
+    this.partial = larger;
+  }
+
+  private bodyLength(bytes: Buffer, position: number): number {
+    const length = bytes.readUInt32BE(position);
+    if (length > this.maxFrameBytes) throw new FrameTooLargeError(length, this.maxFrameBytes);
+    return length;
+  }
+}
