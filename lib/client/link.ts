@@ -1,0 +1,459 @@
+import { randomBytes } from 'node:crypto';
+import { ErrorCounter, LatencyRecorder, type LatencySummary } from '../connection/stats.js';
+import { ClientClosedError, RefusedError, RemoteError, type RefusalCode } from '../errors/call.errors.js';
+import { ConnectionLostError, ConnectTimeoutError, SendQueueFullError } from '../errors/connection.errors.js';
+import type { UnixSocketError } from '../errors/unix-socket.error.js';
+import { resolveLinkOptions, type LinkOptions, type ResolvedLinkOptions } from '../options/client-options.js';
+import { endpointLabel } from '../options/endpoint.js';
+import { UNKNOWN_REQUEST_TYPE } from '../protocol/capabilities.js';
+import { encodeNotice, encodePush, encodeRequest, extra } from '../protocol/envelope.js';
+import { readErrorDetail, readMeta } from '../protocol/guards.js';
+import { readPayload, type MessageBody } from '../protocol/message-body.js';
+import { BackoffStrategy } from './backoff.js';
+import { Deadlines } from './deadlines.js';
+import { LEGAL_MOVES, type LinkState } from './link-state.js';
+import { PendingCall, type CallHost, type CallObserver, type CallOptions } from './pending-call.js';
+import { PushStream, type ReceivedPush } from './push-stream.js';
+import { Session, type SessionOwner } from './session.js';
+
+/** What a link tells whoever runs it. */
+export interface LinkEvents {
+  onState?(state: LinkState, previous: LinkState): void;
+  /** The server was reached and has greeted. */
+  onConnect?(): void;
+  /** A connection that had been ready ended. */
+  onDisconnect?(error: UnixSocketError): void;
+  /** An attempt failed, or the connection was lost; the next attempt follows after `delayMs`. */
+  onRetry?(attempt: number, delayMs: number, error: UnixSocketError): void;
+  onPushHandlerError?(error: unknown, push: ReceivedPush): void;
+  /** The first time pushes are dropped because `onPush` handlers are too slow. */
+  onPushesDropped?(): void;
+  /** The server said something of its own accord. */
+  onNotice?(code: string | undefined, text: string): void;
+}
+
+/** A frozen snapshot of a link's counters. */
+export interface LinkStats {
+  readonly state: LinkState;
+  /** Attempts to connect since the last success. */
+  readonly attempts: number;
+  /** Connections made after the first. */
+  readonly reconnects: number;
+  /** Sent and not answered. */
+  readonly pending: number;
+  /** Not sent yet. */
+  readonly waiting: number;
+  /** Requests and events sent. */
+  readonly sent: number;
+  /** Answers received; each value of a stream counts. */
+  readonly received: number;
+  readonly pushesReceived: number;
+  readonly pushesDropped: number;
+  readonly timeouts: number;
+  readonly failuresByCode: Readonly<Record<string, number>>;
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+  readonly queuedBytes: number;
+  /** Of the last probe; undefined before the first, and from plain servers. */
+  readonly lastRoundTripMs: number | undefined;
+  /** From a call to the first frame of its answer. */
+  readonly roundTripMs: LatencySummary;
+  /** What the server said of itself. */
+  readonly accountId: string | undefined;
+  readonly connectionId: string | undefined;
+  readonly isUpgraded: boolean;
+}
+
+/** A link counts as stable, and its backoff starts anew, once it was ready for so long. */
+const STABLE_AFTER_MS = 5_000;
+
+interface Connector {
+  readonly resolve: () => void;
+  readonly reject: (error: UnixSocketError) => void;
+  readonly timer: NodeJS.Timeout;
+}
+
+/**
+ * The lasting relation to a server: dials, dials again, and carries calls over whatever connection there is.
+ * A complete client without Nest; `lib/nest` puts `ClientProxy` on top of it.
+ */
+export class Link implements SessionOwner, CallHost {
+  readonly options: ResolvedLinkOptions;
+  readonly label: string;
+  readonly pushes: PushStream;
+  lastError: UnixSocketError | undefined;
+
+  private state: LinkState = 'idle';
+  private session: Session | undefined;
+  private readonly pending = new Map<string, PendingCall>();
+  private readonly waiting = new Set<PendingCall>();
+  private readonly deadlines = new Deadlines();
+  private readonly backoff: BackoffStrategy;
+  private backoffTimer: NodeJS.Timeout | undefined;
+  private connectors: Connector[] = [];
+  private isReconnecting: boolean;
+  private closing: Promise<void> | undefined;
+  private onSessionGone: (() => void) | undefined;
+
+  /** Random once, so that ids of two clients or of a restarted one never collide. */
+  private readonly idPrefix = `${randomBytes(6).toString('hex')}-`;
+  private idCount = 0;
+  private readyAt = 0;
+  private attempts = 0;
+  private connections = 0;
+  private sentCount = 0;
+  private receivedCount = 0;
+  private pushCount = 0;
+  private timeouts = 0;
+  private pastBytesSent = 0;
+  private pastBytesReceived = 0;
+  private readonly failures = new ErrorCounter();
+  private readonly roundTrips = new LatencyRecorder();
+
+  /** @throws InvalidOptionError, PathTooLongError */
+  constructor(
+    options: LinkOptions,
+    private readonly events: LinkEvents = {},
+  ) {
+    this.options = resolveLinkOptions(options);
+    this.label = endpointLabel(this.options.endpoint);
+    this.isReconnecting = this.options.reconnect.enabled;
+    this.backoff = new BackoffStrategy({ ...this.options.reconnect, jitter: 'full' });
+    this.pushes = new PushStream(
+      this.options.maxQueuedPushes,
+      (error, push) => this.events.onPushHandlerError?.(error, push),
+      () => {
+        if (this.pushes.dropped === 1) this.events.onPushesDropped?.();
+      },
+    );
+  }
+
+  get currentState(): LinkState {
+    return this.state;
+  }
+
+  get isConnected(): boolean {
+    return this.state === 'ready';
+  }
+
+  /** The connection there is, if it is ready. */
+  get readySession(): Session | undefined {
+    return this.state === 'ready' ? this.session : undefined;
+  }
+
+  /**
+   * Resolves once connected. Dials if nobody does yet.
+   * @throws ConnectError, ConnectTimeoutError after `connectTimeoutMs`; the link goes on trying if it reconnects
+   */
+  connect(): Promise<void> {
+    if (this.state === 'ready') return Promise.resolve();
+    if (this.closing !== undefined) return Promise.reject(new ClientClosedError('notSent'));
+    const promise = new Promise<void>((resolve, reject) => {
+      const { connectTimeoutMs } = this.options;
+      const timer = setTimeout(() => {
+        this.connectors = this.connectors.filter((connector) => connector.timer !== timer);
+        reject(this.lastError ?? new ConnectTimeoutError(this.label, connectTimeoutMs));
+      }, connectTimeoutMs);
+      this.connectors.push({ resolve, reject, timer });
+    });
+    if (this.state === 'idle') this.dial();
+    return promise;
+  }
+
+  /** @param json the data, encoded */
+  call(type: string, json: string, options: CallOptions, observer: CallObserver): PendingCall {
+    return this.begin('request', type, json, options, observer);
+  }
+
+  /** Completes once the kernel has the event. @param json the data, encoded */
+  emit(type: string, json: string, options: CallOptions, observer: CallObserver): PendingCall {
+    return this.begin('event', type, json, options, observer);
+  }
+
+  /** The caller has gone: nothing more is reported, and an upgraded server stops working for it. */
+  cancel(call: PendingCall): void {
+    if (call.isSettled) return;
+    this.tellCancelled(call);
+    call.abandon();
+  }
+
+  startAutoReconnect(): void {
+    this.isReconnecting = true;
+    // Only where a connection had been wanted before: a link never used stays at rest.
+    if (this.state === 'idle' && this.connections > 0) this.dial();
+  }
+
+  /** An established connection stays; once lost, the link rests until the next call. */
+  stopAutoReconnect(): void {
+    this.isReconnecting = false;
+    if (this.state !== 'backoff') return;
+    clearTimeout(this.backoffTimer);
+    this.rest(this.lastError ?? new ConnectionLostError(this.label, { delivery: 'notSent' }));
+  }
+
+  /** A real round trip to the server. False if there is no connection or no answer in time. */
+  healthCheck(timeoutMs: number): Promise<boolean> {
+    const session = this.readySession;
+    if (session === undefined) return Promise.resolve(false);
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => resolve(false), timeoutMs);
+      session.ping(() => {
+        clearTimeout(timer);
+        resolve(true);
+      });
+    });
+  }
+
+  /** Fails what is pending, ends the connection, resolves when it is gone. Idempotent. */
+  close(): Promise<void> {
+    this.closing ??= this.shut();
+    return this.closing;
+  }
+
+  getStats(): LinkStats {
+    const { session, state } = this;
+    return Object.freeze({
+      state,
+      attempts: this.attempts,
+      reconnects: Math.max(0, this.connections - 1),
+      pending: this.pending.size,
+      waiting: this.waiting.size,
+      sent: this.sentCount,
+      received: this.receivedCount,
+      pushesReceived: this.pushCount,
+      pushesDropped: this.pushes.dropped,
+      timeouts: this.timeouts,
+      failuresByCode: this.failures.snapshot(),
+      bytesSent: this.pastBytesSent + (session?.bytesSent ?? 0),
+      bytesReceived: this.pastBytesReceived + (session?.bytesReceived ?? 0),
+      queuedBytes: session?.queuedBytes ?? 0,
+      lastRoundTripMs: session?.lastRoundTripMs,
+      roundTripMs: this.roundTrips.summary(),
+      accountId: session?.greeting?.accountId,
+      connectionId: session?.greeting?.connectionId,
+      isUpgraded: session?.isUpgraded ?? false,
+    });
+  }
+
+  onReady(session: Session): void {
+    this.lastError = undefined;
+    this.attempts = 0;
+    this.connections++;
+    this.readyAt = performance.now();
+    this.moveTo('ready');
+    for (const { resolve, timer } of this.takeConnectors()) {
+      clearTimeout(timer);
+      resolve();
+    }
+    this.events.onConnect?.();
+    const waiting = [...this.waiting];
+    this.waiting.clear();
+    for (const call of waiting) if (!call.isSettled) this.transmit(session, call);
+  }
+
+  onResponse(body: MessageBody): void {
+    const call = this.pending.get(body.request_id as string);
+    // Late, second and unknown answers are ignored.
+    if (call === undefined) return;
+    this.receivedCount++;
+    if (!call.isAnswered) {
+      call.isAnswered = true;
+      this.roundTrips.record(performance.now() - call.startedAt);
+    }
+    if (body.error) {
+      call.fail(remoteError(body));
+    } else if (this.session?.isUpgraded !== true) {
+      call.next(body.data, false);
+      call.complete();
+    } else if (body.more === true) {
+      this.restartDeadline(call);
+      call.next(body.data, body.packet === true);
+    } else {
+      if (body.end !== true) call.next(body.data, body.packet === true);
+      call.complete();
+    }
+  }
+
+  onPush(body: MessageBody): void {
+    this.pushCount++;
+    const { type, data } = readPayload(body.data);
+    this.pushes.deliver({
+      type: typeof type === 'string' ? type : 'unknown',
+      data,
+      meta: body.meta === undefined ? undefined : readMeta(body.meta),
+    });
+  }
+
+  onNotice(code: string | undefined, text: string): void {
+    this.events.onNotice?.(code, text);
+  }
+
+  onClosed(session: Session, error: UnixSocketError): void {
+    const wasReady = session.isReady;
+    this.session = undefined;
+    this.lastError = error;
+    this.pastBytesSent += session.bytesSent;
+    this.pastBytesReceived += session.bytesReceived;
+    this.onSessionGone?.();
+    const pending = [...this.pending.values()];
+    // The state first: whoever is told of the failure may call again at once.
+    if (this.state !== 'closed') this.afterLoss(wasReady, error);
+    for (const call of pending) {
+      call.fail(new ConnectionLostError(this.label, { delivery: 'sentNoReply', cause: error }));
+    }
+    if (wasReady) this.events.onDisconnect?.(error);
+  }
+
+  release(call: PendingCall): void {
+    this.deadlines.remove(call);
+    if (call.state === 'waiting') this.waiting.delete(call);
+    else this.pending.delete(call.id);
+  }
+
+  noteFailure(error: UnixSocketError): void {
+    this.failures.add(error.code);
+    if (error.code === 'REQUEST_TIMEOUT') this.timeouts++;
+  }
+
+  private begin(kind: 'request' | 'event', type: string, json: string, options: CallOptions, observer: CallObserver): PendingCall {
+    const timeoutMs = options.timeoutMs ?? this.options.requestTimeoutMs;
+    const now = performance.now();
+    const id = this.idPrefix + ++this.idCount;
+    const call = new PendingCall(this, kind, id, type, json, timeoutMs, options, observer, now);
+    if (this.closing !== undefined) {
+      call.fail(new ClientClosedError('notSent'));
+      return call;
+    }
+    this.deadlines.add(call, timeoutMs, now);
+    if (this.state === 'ready') {
+      this.transmit(this.session as Session, call);
+    } else {
+      this.waiting.add(call);
+      if (this.state === 'idle') this.dial();
+    }
+    return call;
+  }
+
+  private transmit(session: Session, call: PendingCall): void {
+    const { maxSendQueueBytes } = this.options;
+    if (session.queuedBytes > maxSendQueueBytes) {
+      call.fail(new SendQueueFullError(session.queuedBytes, maxSendQueueBytes));
+      return;
+    }
+    const { id, type, json, options } = call;
+    const extras = extra('meta', options.meta) + (options.isPacket === true ? ',"packet":true' : '');
+    const asPush = call.kind === 'event' && this.sendsEventsAsPush(session);
+    try {
+      const frame = (asPush ? encodePush : encodeRequest)(id, type, json, extras, session.maxFrameBytes);
+      call.state = 'sent';
+      this.sentCount++;
+      if (call.kind === 'request') this.pending.set(id, call);
+      if (!asPush && !session.isUpgraded) session.unanswered.add(id);
+      session.send(frame, call.kind === 'event' ? (error) => this.onEventFlushed(call, error) : undefined);
+    } catch (error) {
+      call.fail(error as UnixSocketError);
+    }
+  }
+
+  private onEventFlushed(call: PendingCall, error: Error | null | undefined): void {
+    if (error) call.fail(new ConnectionLostError(this.label, { delivery: 'sentNoReply', cause: error }));
+    else call.complete();
+  }
+
+  private sendsEventsAsPush(session: Session): boolean {
+    const { eventsAs } = this.options;
+    // A plain server ignores pushes.
+    return eventsAs === 'auto' ? session.isUpgraded : eventsAs === 'push';
+  }
+
+  private restartDeadline(call: PendingCall): void {
+    this.deadlines.remove(call);
+    this.deadlines.add(call, this.options.idleTimeoutMs, performance.now());
+  }
+
+  private tellCancelled(call: PendingCall): void {
+    const session = this.readySession;
+    if (call.state === 'sent' && call.kind === 'request' && session?.isUpgraded === true) {
+      session.send(encodeNotice(call.id, 'cancelled', undefined));
+    }
+  }
+
+  private dial(): void {
+    this.attempts++;
+    this.moveTo('connecting');
+    this.session = new Session(this.options, this);
+  }
+
+  private afterLoss(wasReady: boolean, error: UnixSocketError): void {
+    if (wasReady && performance.now() - this.readyAt >= STABLE_AFTER_MS) this.backoff.reset();
+    const { maxAttempts } = this.options.reconnect;
+    if (!this.isReconnecting || (maxAttempts > 0 && this.attempts >= maxAttempts)) {
+      this.rest(error);
+      return;
+    }
+    const delayMs = this.backoff.getDelay();
+    this.moveTo('backoff');
+    this.backoffTimer = setTimeout(() => this.dial(), delayMs);
+    this.events.onRetry?.(this.attempts + 1, delayMs, error);
+  }
+
+  /** No more attempts for now: everybody who waits for a connection hears why. */
+  private rest(error: UnixSocketError): void {
+    this.attempts = 0;
+    this.backoff.reset();
+    this.moveTo('idle');
+    this.failWaiting(error);
+  }
+
+  private failWaiting(error: UnixSocketError): void {
+    const waiting = [...this.waiting];
+    this.waiting.clear();
+    for (const call of waiting) call.fail(error);
+    for (const { reject, timer } of this.takeConnectors()) {
+      clearTimeout(timer);
+      reject(error);
+    }
+  }
+
+  private takeConnectors(): Connector[] {
+    const connectors = this.connectors;
+    this.connectors = [];
+    return connectors;
+  }
+
+  private async shut(): Promise<void> {
+    clearTimeout(this.backoffTimer);
+    this.moveTo('closed');
+    this.failWaiting(new ClientClosedError('notSent'));
+    for (const call of [...this.pending.values()]) call.fail(new ClientClosedError('sentNoReply'));
+    const { session } = this;
+    if (session === undefined) return;
+    const gone = new Promise<void>((resolve) => {
+      this.onSessionGone = resolve;
+    });
+    session.end();
+    await gone;
+  }
+
+  private moveTo(to: LinkState): void {
+    const from = this.state;
+    if (!LEGAL_MOVES[from].includes(to)) throw new Error(`Illegal move of a link from ${from} to ${to}`);
+    this.state = to;
+    this.events.onState?.(to, from);
+  }
+}
+
+const REFUSALS: ReadonlySet<unknown> = new Set<RefusalCode>(['OVERLOADED', 'DRAINING', 'DEADLINE_EXCEEDED']);
+
+/** The error of a failed response: a refusal before the start, or the handler's own. */
+function remoteError(body: MessageBody): UnixSocketError {
+  const text = typeof body.error === 'string' ? body.error : JSON.stringify(body.error);
+  const { code, details, payload, isRefusal } = readErrorDetail(body.error_detail);
+  if (isRefusal && REFUSALS.has(code)) return new RefusedError(code as RefusalCode, text);
+  return new RemoteError({
+    message: text,
+    code: code ?? (text === UNKNOWN_REQUEST_TYPE ? 'UNKNOWN_PATTERN' : undefined),
+    details,
+    payload,
+  });
+}

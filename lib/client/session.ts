@@ -1,0 +1,209 @@
+import { connect, type Socket } from 'node:net';
+import { Connection, type ConnectionOwner } from '../connection/connection.js';
+import { Heartbeat, type HeartbeatTarget } from '../connection/heartbeat.js';
+import { ConnectError, ConnectionLostError, ConnectionRefusedByServerError, ConnectTimeoutError, PeerSilentError } from '../errors/connection.errors.js';
+import { FrameTimeoutError, MalformedFrameError } from '../errors/protocol.errors.js';
+import { UnixSocketError } from '../errors/unix-socket.error.js';
+import type { Flushed } from '../connection/send-queue.js';
+import type { ResolvedLinkOptions } from '../options/client-options.js';
+import { endpointLabel } from '../options/endpoint.js';
+import { CAPABILITIES, PACKAGE_NAME } from '../protocol/capabilities.js';
+import { encodeHeartbeat, extra } from '../protocol/envelope.js';
+import type { Frame } from '../protocol/frame-writer.js';
+import { readErrorDetail, readGreeting, readInteger, type GreetingInfo } from '../protocol/guards.js';
+import { MessageType, type MessageBody } from '../protocol/message-body.js';
+
+/** What a session tells its link. */
+export interface SessionOwner {
+  /** The greeting has been read; calls may be sent. */
+  onReady(session: Session): void;
+  onResponse(body: MessageBody): void;
+  onPush(body: MessageBody): void;
+  /** An `error` frame of the server's own accord, for example that it is going away. */
+  onNotice(code: string | undefined, text: string): void;
+  /** Once, last. */
+  onClosed(session: Session, error: UnixSocketError): void;
+}
+
+/** A plain server answers nothing, not even heartbeats, while one of its handlers runs; but it cuts by itself after this. */
+const BUSY_PLAIN_SERVER_SILENCE_MS = 75_000;
+
+/** One connection of a link, from dialling to its end. Never reused. */
+export class Session implements ConnectionOwner, HeartbeatTarget {
+  readonly label: string;
+  greeting: GreetingInfo | undefined;
+  lastRoundTripMs: number | undefined;
+  maxFrameBytes: number;
+  isReady = false;
+  /** Ids of requests that a plain server still owes an answer, also of those nobody waits for any more. */
+  readonly unanswered = new Set<string>();
+
+  private readonly socket: Socket;
+  private readonly connection: Connection;
+  private readonly heartbeat: Heartbeat;
+  private readonly greetingTimer: NodeJS.Timeout;
+  private connectFailure: UnixSocketError | undefined;
+  private probe = 0;
+  private probeSentAt = 0;
+  private beatWaiters: (() => void)[] = [];
+
+  constructor(
+    private readonly options: ResolvedLinkOptions,
+    private readonly owner: SessionOwner,
+  ) {
+    const { endpoint, connectTimeoutMs } = options;
+    this.label = endpointLabel(endpoint);
+    this.maxFrameBytes = options.maxFrameBytes;
+    this.socket = 'path' in endpoint ? connect(endpoint.path) : connect({ ...endpoint, noDelay: true });
+    this.socket.once('error', (error: NodeJS.ErrnoException) => {
+      if (this.socket.pending) this.connectFailure = new ConnectError(this.label, error);
+    });
+    this.connection = new Connection(this.socket, this, this.label, options.maxFrameBytes);
+    this.greetingTimer = setTimeout(() => {
+      this.connection.destroy(new ConnectTimeoutError(this.label, connectTimeoutMs));
+    }, connectTimeoutMs);
+    if (!options.awaitGreeting) this.socket.once('connect', () => this.becomeReady());
+    const { enabled, intervalMs, timeoutMs } = options.heartbeat;
+    this.heartbeat = new Heartbeat(this, {
+      beatIntervalMs: enabled ? intervalMs : 0,
+      silenceTimeoutMs: enabled ? timeoutMs : 0,
+      frameTimeoutMs: options.frameTimeoutMs,
+    });
+  }
+
+  get netSocket(): Socket {
+    return this.socket;
+  }
+
+  /** Whether the server showed that it is one of ours. */
+  get isUpgraded(): boolean {
+    return this.greeting?.caps !== undefined;
+  }
+
+  get bytesReceived(): number {
+    return this.connection.bytesReceived;
+  }
+
+  get bytesSent(): number {
+    return this.connection.bytesSent;
+  }
+
+  get queuedBytes(): number {
+    return this.connection.queuedBytes;
+  }
+
+  get hasPartialFrame(): boolean {
+    return this.connection.hasPartialFrame;
+  }
+
+  send(frame: Frame, onFlushed?: Flushed): void {
+    this.connection.send(frame, onFlushed);
+  }
+
+  end(): void {
+    if (this.isReady) this.connection.end();
+    else this.connection.destroy();
+  }
+
+  /** Sends a heartbeat and calls back with its answer; never, if none comes. */
+  ping(onAnswer: () => void): void {
+    this.beatWaiters.push(onAnswer);
+    this.beat();
+  }
+
+  onMessage(body: MessageBody): void {
+    switch (body.msg_type) {
+      case MessageType.Response:
+        this.onResponse(body);
+        return;
+      case MessageType.Push:
+        this.owner.onPush(body);
+        return;
+      case MessageType.Heartbeat:
+        this.onHeartbeat(body);
+        return;
+      case MessageType.Error:
+        if (body.request_id === '') this.onNotice(body);
+        return;
+      case MessageType.Request:
+    }
+  }
+
+  onEnd(): void {
+    // The server has ended its side, so no answer can come any more. Some servers never close by themselves.
+    this.connection.destroy();
+  }
+
+  onClose(cause: Error | undefined): void {
+    clearTimeout(this.greetingTimer);
+    this.heartbeat.stop();
+    this.beatWaiters = [];
+    const error = this.connectFailure ?? cause;
+    this.owner.onClosed(this, error instanceof UnixSocketError ? error : new ConnectionLostError(this.label, { cause: error }));
+  }
+
+  silenceLimitMs(): number {
+    const { enabled, timeoutMs } = this.options.heartbeat;
+    if (!enabled || timeoutMs === 0) return 0;
+    return !this.isUpgraded && this.unanswered.size > 0 ? Math.max(timeoutMs, BUSY_PLAIN_SERVER_SILENCE_MS) : timeoutMs;
+  }
+
+  beat(): void {
+    this.probeSentAt = performance.now();
+    this.send(encodeHeartbeat(this.isUpgraded ? extra('probe', ++this.probe) : ''));
+  }
+
+  onSilent(limitMs: number): void {
+    this.connection.destroy(new PeerSilentError(this.label, limitMs));
+  }
+
+  onStuckFrame(limitMs: number): void {
+    this.connection.destroy(new FrameTimeoutError(limitMs));
+  }
+
+  private onResponse(body: MessageBody): void {
+    const { request_id: id } = body;
+    if (!this.isReady && id === '') {
+      this.greeting = readGreeting(body.data);
+      this.maxFrameBytes = Math.min(this.maxFrameBytes, this.greeting.maxFrameBytes ?? Infinity);
+      this.becomeReady();
+      return;
+    }
+    if (typeof id === 'string') {
+      this.unanswered.delete(id);
+      this.owner.onResponse(body);
+    } else if (typeof id === 'object' && id !== null) {
+      this.connection.destroy(new MalformedFrameError('the id of a response is no string'));
+    }
+  }
+
+  private becomeReady(): void {
+    clearTimeout(this.greetingTimer);
+    this.isReady = true;
+    this.heartbeat.start();
+    if (this.isUpgraded) {
+      const hello = { name: PACKAGE_NAME, caps: CAPABILITIES, max_frame_bytes: this.options.maxFrameBytes };
+      this.probeSentAt = performance.now();
+      this.send(encodeHeartbeat(extra('hello', hello) + extra('probe', ++this.probe)));
+    }
+    this.owner.onReady(this);
+  }
+
+  private onHeartbeat(body: MessageBody): void {
+    const probe = readInteger(body.probe);
+    // Only a probe is answered: a client that answered plain heartbeats would beat with its server for ever.
+    if (probe !== undefined && this.isUpgraded) this.send(encodeHeartbeat(extra('probe_ack', probe)));
+    if (body.probe_ack !== undefined && body.probe_ack === this.probe) this.lastRoundTripMs = performance.now() - this.probeSentAt;
+    if (this.isUpgraded && body.probe_ack === undefined) return;
+    const waiters = this.beatWaiters;
+    this.beatWaiters = [];
+    for (const onAnswer of waiters) onAnswer();
+  }
+
+  private onNotice(body: MessageBody): void {
+    const { code } = readErrorDetail(body.error_detail);
+    const text = typeof body.error === 'string' ? body.error : '';
+    if (this.isReady) this.owner.onNotice(code, text);
+    else this.connection.destroy(new ConnectionRefusedByServerError(this.label, text));
+  }
+}

@@ -1,0 +1,143 @@
+import type { Socket } from 'node:net';
+import { ConnectionLostError } from '../errors/connection.errors.js';
+import { FrameReader, type FrameSink } from '../protocol/frame-reader.js';
+import type { Frame } from '../protocol/frame-writer.js';
+import type { MessageBody } from '../protocol/message-body.js';
+import { decodeBody } from '../protocol/message-protocol.js';
+import { SendQueue, type Flushed } from './send-queue.js';
+
+/** Hears what happens on a connection. `onClose` comes exactly once and last. */
+export interface ConnectionOwner {
+  /** One whole, valid message. Must not throw. `bytes` is the size of its body. */
+  onMessage(body: MessageBody, bytes: number): void;
+  /** The peer ended its sending side; ours still works. */
+  onEnd(): void;
+  /** The socket is closed. `cause` is undefined after an ordinary end. */
+  onClose(cause: Error | undefined): void;
+  /** What was queued for a peer that had stopped reading has been taken. */
+  onDrain?(): void;
+}
+
+/** After our end the peer gets this long to end too: some peers never do. */
+const END_GRACE_MS = 250;
+/** How long what is queued may take to leave once the end was decided. */
+const FLUSH_TIMEOUT_MS = 5_000;
+
+/**
+ * One socket's life: bytes in, messages out, frames in order, and one close. Never reused: a new socket gets
+ * a new Connection, so that no late event of an old one can reach a live object.
+ */
+export class Connection implements FrameSink {
+  bytesReceived = 0;
+  bytesSent = 0;
+  messagesReceived = 0;
+  messagesSent = 0;
+
+  private readonly reader: FrameReader;
+  private readonly queue: SendQueue;
+  private state: 'open' | 'ending' | 'closed' = 'open';
+  private cause: Error | undefined;
+  private graceTimer: NodeJS.Timeout | undefined;
+
+  constructor(
+    private readonly socket: Socket,
+    private readonly owner: ConnectionOwner,
+    /** For messages. */
+    private readonly label: string,
+    maxFrameBytes: number,
+  ) {
+    this.reader = new FrameReader(this, maxFrameBytes);
+    this.queue = new SendQueue(socket);
+    socket.on('data', this.onData);
+    socket.on('end', this.onEnd);
+    socket.on('error', this.onError);
+    socket.on('close', this.onClose);
+    if (owner.onDrain !== undefined) socket.on('drain', () => owner.onDrain?.());
+  }
+
+  get isOpen(): boolean {
+    return this.state === 'open';
+  }
+
+  /** Bytes not yet taken by the kernel: what a peer that does not read costs. */
+  get queuedBytes(): number {
+    return this.queue.queuedBytes;
+  }
+
+  get hasPartialFrame(): boolean {
+    return this.reader.hasPartialFrame;
+  }
+
+  /** @param onFlushed called once the kernel has the frame, or with the error that prevented it */
+  send(frame: Frame, onFlushed?: Flushed): void {
+    this.messagesSent++;
+    this.bytesSent += frame.length;
+    this.queue.push(frame, onFlushed);
+  }
+
+  pause(): void {
+    this.socket.pause();
+  }
+
+  resume(): void {
+    this.socket.resume();
+  }
+
+  /** Sends what is queued, ends our side, and closes soon after whether or not the peer ends its own. */
+  end(): void {
+    if (this.state !== 'open') return;
+    this.state = 'ending';
+    this.reader.stop();
+    this.queue.flush();
+    this.destroyAfter(FLUSH_TIMEOUT_MS);
+    this.socket.end(() => this.destroyAfter(this.socket.readableEnded ? 0 : END_GRACE_MS));
+    // Paused, it would never see the peer's end.
+    this.socket.resume();
+  }
+
+  /** Closes at once; what is queued is lost. */
+  destroy(cause?: Error): void {
+    if (this.state === 'closed') return;
+    this.state = 'ending';
+    this.cause ??= cause;
+    this.reader.stop();
+    this.socket.destroy();
+  }
+
+  onFrame(bytes: Buffer, start: number, end: number): void {
+    const body = decodeBody(bytes, start, end);
+    this.messagesReceived++;
+    this.owner.onMessage(body, end - start);
+  }
+
+  private destroyAfter(delayMs: number): void {
+    clearTimeout(this.graceTimer);
+    this.graceTimer = setTimeout(() => this.socket.destroy(), delayMs);
+  }
+
+  private readonly onData = (chunk: Buffer): void => {
+    this.bytesReceived += chunk.length;
+    try {
+      this.reader.push(chunk);
+    } catch (error) {
+      this.destroy(error as Error);
+    }
+  };
+
+  private readonly onEnd = (): void => {
+    if (this.state === 'open') this.owner.onEnd();
+    else this.socket.destroy();
+  };
+
+  private readonly onError = (error: Error): void => {
+    this.cause ??= new ConnectionLostError(this.label, { cause: error });
+  };
+
+  private readonly onClose = (): void => {
+    this.state = 'closed';
+    clearTimeout(this.graceTimer);
+    this.reader.stop();
+    this.queue.close(this.cause ?? new ConnectionLostError(this.label));
+    this.owner.onClose(this.cause);
+  };
+}

@@ -1,0 +1,131 @@
+import type { Socket } from 'node:net';
+import type { Frame } from '../protocol/frame-writer.js';
+
+/**
+ * A group is written once it has this many bytes, then twice as many, up to the last limit, until the turn ends.
+ * Small groups first keep the other process busy while this one makes more; gathering everything to the turn's
+ * end would save more system calls, but makes the two processes take turns.
+ */
+const FIRST_GROUP_BYTES = 2 * 1024;
+const LAST_GROUP_BYTES = 8 * 1024;
+
+export type Flushed = (error?: Error | null) => void;
+
+/**
+ * Writes the frames of one socket. The first of a turn goes out at once, so that a lone message waits for
+ * nothing; those behind it are gathered and written in groups. While the socket is backed up everything is
+ * gathered here until it drains.
+ */
+export class SendQueue {
+  /** Joined small frames, one byte per character. */
+  private text = '';
+  /** Only filled once a frame in bytes came: then these go first, `text` last. */
+  private parts: Frame[] = [];
+  private gatheredBytes = 0;
+  private callbacks: Flushed[] = [];
+  private isTurnOpen = false;
+  private groupBytes = FIRST_GROUP_BYTES;
+  private isBlocked = false;
+  private isClosed = false;
+
+  constructor(private readonly socket: Socket) {
+    socket.on('drain', this.onDrain);
+  }
+
+  /** Bytes accepted by {@link push} that the kernel has not taken yet. */
+  get queuedBytes(): number {
+    return this.gatheredBytes + this.socket.writableLength;
+  }
+
+  /** @param onFlushed called once the kernel has the frame, or with the error that prevented it */
+  push(frame: Frame, onFlushed?: Flushed): void {
+    if (this.isClosed) {
+      onFlushed?.(new Error('The connection is closed'));
+      return;
+    }
+    if (onFlushed !== undefined) this.callbacks.push(onFlushed);
+    this.gather(frame);
+    if (this.isBlocked) return;
+    if (!this.isTurnOpen) {
+      this.isTurnOpen = true;
+      // Runs behind every promise callback of this turn, so behind the handlers of one chunk.
+      process.nextTick(this.onTurnEnd);
+      this.flush();
+    } else if (this.gatheredBytes >= this.groupBytes) {
+      this.flush();
+      this.groupBytes = Math.min(this.groupBytes * 2, LAST_GROUP_BYTES);
+    }
+  }
+
+  /** Hands everything gathered to the socket, drained or not. */
+  flush(): void {
+    if (this.gatheredBytes === 0) return;
+    const { parts, text } = this;
+    const onFlushed = this.takeCallbacks();
+    this.text = '';
+    this.gatheredBytes = 0;
+    let isAccepted: boolean;
+    if (parts.length === 0) {
+      isAccepted = this.socket.write(text, 'latin1', onFlushed);
+    } else {
+      this.parts = [];
+      if (text !== '') parts.push(text);
+      isAccepted = this.writeParts(parts, onFlushed);
+    }
+    // A large write that the kernel took at once is no reason to hold back, whatever the stream's mark says.
+    this.isBlocked = !isAccepted && this.socket.writableLength > 0;
+  }
+
+  /** No more frames are taken. What was gathered is dropped and its callbacks get `error`. */
+  close(error: Error): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    this.socket.off('drain', this.onDrain);
+    this.text = '';
+    this.parts = [];
+    this.gatheredBytes = 0;
+    this.takeCallbacks()?.(error);
+  }
+
+  private gather(frame: Frame): void {
+    this.gatheredBytes += frame.length;
+    if (typeof frame === 'string') {
+      this.text += frame;
+      return;
+    }
+    if (this.text !== '') this.parts.push(this.text);
+    this.text = '';
+    this.parts.push(frame);
+  }
+
+  private writeParts(parts: readonly Frame[], onFlushed: Flushed | undefined): boolean {
+    this.socket.cork();
+    let isAccepted = true;
+    parts.forEach((part, index) => {
+      const done = index === parts.length - 1 ? onFlushed : undefined;
+      isAccepted = typeof part === 'string' ? this.socket.write(part, 'latin1', done) : this.socket.write(part, done);
+    });
+    this.socket.uncork();
+    return isAccepted;
+  }
+
+  private takeCallbacks(): Flushed | undefined {
+    if (this.callbacks.length === 0) return undefined;
+    const callbacks = this.callbacks;
+    this.callbacks = [];
+    return (error) => {
+      for (const callback of callbacks) callback(error);
+    };
+  }
+
+  private readonly onTurnEnd = (): void => {
+    this.isTurnOpen = false;
+    this.groupBytes = FIRST_GROUP_BYTES;
+    if (!this.isBlocked) this.flush();
+  };
+
+  private readonly onDrain = (): void => {
+    this.isBlocked = false;
+    this.flush();
+  };
+}

@@ -1,0 +1,72 @@
+import { createHistogram, type RecordableHistogram } from 'node:perf_hooks';
+import { MessageType } from '../protocol/message-body.js';
+
+export type MessageCounts = { readonly [K in MessageType]: number };
+
+/** Percentiles in milliseconds, to a thousandth. All 0 while `count` is 0. */
+export interface LatencySummary {
+  readonly count: number;
+  readonly mean: number;
+  readonly p50: number;
+  readonly p90: number;
+  readonly p99: number;
+  readonly max: number;
+}
+
+/** Latencies since the start, kept as a histogram: fixed memory however many are recorded. */
+export class LatencyRecorder {
+  private readonly histogram: RecordableHistogram = createHistogram();
+
+  /** @param milliseconds may have a fraction */
+  record(milliseconds: number): void {
+    // Whole microseconds; the histogram takes no 0.
+    this.histogram.record(Math.max(1, Math.round(milliseconds * 1_000)));
+  }
+
+  summary(): LatencySummary {
+    const { histogram } = this;
+    if (histogram.count === 0) return Object.freeze({ count: 0, mean: 0, p50: 0, p90: 0, p99: 0, max: 0 });
+    return Object.freeze({
+      count: histogram.count,
+      mean: Math.round(histogram.mean) / 1_000,
+      p50: histogram.percentile(50) / 1_000,
+      p90: histogram.percentile(90) / 1_000,
+      p99: histogram.percentile(99) / 1_000,
+      max: histogram.max / 1_000,
+    });
+  }
+}
+
+/** Counts of messages by their type. */
+export class MessageCounter {
+  private readonly counts: Record<MessageType, number> = {
+    [MessageType.Heartbeat]: 0,
+    [MessageType.Request]: 0,
+    [MessageType.Response]: 0,
+    [MessageType.Push]: 0,
+    [MessageType.Error]: 0,
+  };
+
+  add(type: MessageType): void {
+    this.counts[type]++;
+  }
+
+  snapshot(): MessageCounts {
+    return Object.freeze({ ...this.counts });
+  }
+}
+
+/** Counts of errors by their code. */
+export class ErrorCounter {
+  total = 0;
+  private readonly byCode = new Map<string, number>();
+
+  add(code: string): void {
+    this.total++;
+    this.byCode.set(code, (this.byCode.get(code) ?? 0) + 1);
+  }
+
+  snapshot(): Readonly<Record<string, number>> {
+    return Object.freeze(Object.fromEntries(this.byCode));
+  }
+}

@@ -1,0 +1,124 @@
+import { resolveEndpoint, type Endpoint, type EndpointOptions } from './endpoint.js';
+import { aBoolean, aString, atLeast, milliseconds, numberFrom, oneOf, resolveTable, type Given, type Rules } from './rules.js';
+
+/** Reconnecting: when, and for how long. */
+export interface ReconnectSettings {
+  /** @default true */
+  enabled: boolean;
+  /** Longest wait before the first new attempt; each wait is random up to its bound. Milliseconds. @default 500 */
+  initialDelayMs: number;
+  /** Bound on any wait. Milliseconds. @default 15000 */
+  maxDelayMs: number;
+  /** Growth of the bound from one attempt to the next. @default 1.5 */
+  multiplier: number;
+  /** Attempts in a row before waiting calls fail and the link rests until the next call; 0 for no limit. @default 0 */
+  maxAttempts: number;
+}
+
+/** Client-side heartbeat. */
+export interface ClientHeartbeat {
+  /** @default true */
+  enabled: boolean;
+  /** A plain server cuts clients that do not beat within 60 s. Milliseconds. @default 15000 */
+  intervalMs: number;
+  /** Silence after which the server counts as gone. Milliseconds, 0 for never. @default 45000 */
+  timeoutMs: number;
+}
+
+/** How `emit` reaches the server: as a push, as a request whose answer is dropped, or whichever the server understands. */
+export type EventsAs = 'auto' | 'push' | 'request';
+
+/** Options of the client beside where it connects, with their defaults filled in. */
+export interface ClientSettings {
+  /** Who this client is; only kept for the application's use. @default '' */
+  accountId: string;
+  /** Bound on the wait for an answer, or for the first value of a stream. Milliseconds, 0 for never. @default 10000 */
+  requestTimeoutMs: number;
+  /** Bound on the gap between two values of a stream. Milliseconds, 0 for never. @default 0 */
+  idleTimeoutMs: number;
+  /** Bound on one attempt to connect, greeting included; also on `connect()`. Milliseconds. @default 5000 */
+  connectTimeoutMs: number;
+  /** False for hand-made servers that do not greet. @default true */
+  awaitGreeting: boolean;
+  /** @default 'auto' */
+  eventsAs: EventsAs;
+  /** Limit on one message in bytes, both ways. @default 16777216 (16 MiB) */
+  maxFrameBytes: number;
+  /** A begun frame without progress for so long ends the connection. Milliseconds, 0 for never. @default 30000 */
+  frameTimeoutMs: number;
+  /** Calls fail while more than this waits to be taken by the server. @default 67108864 (64 MiB) */
+  maxSendQueueBytes: number;
+  /** Pushes that may wait for a slow `onPush` handler; the oldest are dropped beyond. @default 10000 */
+  maxQueuedPushes: number;
+}
+
+/** What a client may be given. */
+export interface LinkOptions extends EndpointOptions, Given<ClientSettings> {
+  readonly reconnect?: Given<ReconnectSettings> | undefined;
+  readonly heartbeat?: Given<ClientHeartbeat> | undefined;
+}
+
+export interface ResolvedLinkOptions extends ClientSettings {
+  readonly endpoint: Endpoint;
+  readonly reconnect: Readonly<ReconnectSettings>;
+  readonly heartbeat: Readonly<ClientHeartbeat>;
+}
+
+const MIB = 1024 * 1024;
+
+export const CLIENT_DEFAULTS: Readonly<ClientSettings> = {
+  accountId: '',
+  requestTimeoutMs: 10_000,
+  idleTimeoutMs: 0,
+  connectTimeoutMs: 5_000,
+  awaitGreeting: true,
+  eventsAs: 'auto',
+  maxFrameBytes: 16 * MIB,
+  frameTimeoutMs: 30_000,
+  maxSendQueueBytes: 64 * MIB,
+  maxQueuedPushes: 10_000,
+};
+
+export const RECONNECT_DEFAULTS: Readonly<ReconnectSettings> = {
+  enabled: true,
+  initialDelayMs: 500,
+  maxDelayMs: 15_000,
+  multiplier: 1.5,
+  maxAttempts: 0,
+};
+
+export const CLIENT_HEARTBEAT_DEFAULTS: Readonly<ClientHeartbeat> = { enabled: true, intervalMs: 15_000, timeoutMs: 45_000 };
+
+const RULES: Rules<ClientSettings> = {
+  accountId: aString,
+  requestTimeoutMs: milliseconds(0),
+  idleTimeoutMs: milliseconds(0),
+  connectTimeoutMs: milliseconds(1),
+  awaitGreeting: aBoolean,
+  eventsAs: oneOf('auto', 'push', 'request'),
+  maxFrameBytes: atLeast(1_024),
+  frameTimeoutMs: milliseconds(0),
+  maxSendQueueBytes: atLeast(1_024),
+  maxQueuedPushes: atLeast(1),
+};
+
+const RECONNECT_RULES: Rules<ReconnectSettings> = {
+  enabled: aBoolean,
+  initialDelayMs: milliseconds(0),
+  maxDelayMs: milliseconds(0),
+  multiplier: numberFrom(1),
+  maxAttempts: atLeast(0),
+};
+
+const HEARTBEAT_RULES: Rules<ClientHeartbeat> = { enabled: aBoolean, intervalMs: milliseconds(0), timeoutMs: milliseconds(0) };
+
+/** @throws InvalidOptionError, PathTooLongError */
+export function resolveLinkOptions(options: LinkOptions | undefined): ResolvedLinkOptions {
+  const endpoint = resolveEndpoint(options);
+  return Object.freeze({
+    ...resolveTable(options, CLIENT_DEFAULTS, RULES),
+    reconnect: resolveTable(options?.reconnect, RECONNECT_DEFAULTS, RECONNECT_RULES, 'reconnect.'),
+    heartbeat: resolveTable(options?.heartbeat, CLIENT_HEARTBEAT_DEFAULTS, HEARTBEAT_RULES, 'heartbeat.'),
+    endpoint,
+  });
+}

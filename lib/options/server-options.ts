@@ -1,0 +1,107 @@
+import { resolveEndpoint, type Endpoint, type EndpointOptions } from './endpoint.js';
+import { aBoolean, aString, atLeast, milliseconds, oneOf, resolveTable, type Given, type Rules } from './rules.js';
+
+/** How requests of one connection run: side by side, or one after the other as the original server does. */
+export type Handling = 'concurrent' | 'sequential';
+
+/** Server-side heartbeat. */
+export interface ServerHeartbeat {
+  /** Whether silent connections are ended. @default true */
+  enabled: boolean;
+  /** How often upgraded clients are probed. Milliseconds, 0 for never. @default 15000 */
+  intervalMs: number;
+  /** A connection from which nothing came for so long is ended. Milliseconds, 0 for never. @default 60000 */
+  timeoutMs: number;
+}
+
+/** Options of the server beside where it listens, with their defaults filled in. */
+export interface ServerSettings {
+  /** Told to every client in the greeting. @default '' */
+  accountId: string;
+  /** @default 'concurrent' */
+  handling: Handling;
+  /** Limit on one message in bytes, both ways. @default 16777216 (16 MiB) */
+  maxFrameBytes: number;
+  /** A begun frame without progress for so long ends its connection. Milliseconds, 0 for never. @default 30000 */
+  frameTimeoutMs: number;
+  /** More connections than this are refused. @default 10000 */
+  maxConnections: number;
+  /** Requests of one connection that run at the same time; more wait. @default 1024 */
+  maxConcurrentPerConnection: number;
+  /** Requests of one connection that may wait for their turn. @default 65536 */
+  maxQueuedPerConnection: number;
+  /** Bytes of requests of one connection that may wait for their turn. @default 67108864 (64 MiB) */
+  maxQueuedBytesPerConnection: number;
+  /** A client for which more than this is queued because it does not read is disconnected. @default 67108864 (64 MiB) */
+  maxSendQueueBytes: number;
+  /** How long `close()` waits for running requests. Milliseconds. @default 10000 */
+  drainTimeoutMs: number;
+  /** Connections the kernel holds ready before they are accepted. @default 511 */
+  backlog: number;
+  /** File mode of the socket. @default 0o600 */
+  mode: number;
+  /** Numeric group of the socket file; -1 leaves it as it is. @default -1 */
+  group: number;
+  /** How often the socket's path is checked and, if it vanished, restored. Milliseconds, 0 for never. @default 5000 */
+  pathWatchIntervalMs: number;
+}
+
+/** What a server may be given. */
+export interface SocketServerOptions extends EndpointOptions, Given<ServerSettings> {
+  readonly heartbeat?: Given<ServerHeartbeat> | undefined;
+}
+
+export interface ResolvedServerOptions extends ServerSettings {
+  readonly endpoint: Endpoint;
+  readonly heartbeat: Readonly<ServerHeartbeat>;
+}
+
+const MIB = 1024 * 1024;
+
+export const SERVER_DEFAULTS: Readonly<ServerSettings> = {
+  accountId: '',
+  handling: 'concurrent',
+  maxFrameBytes: 16 * MIB,
+  frameTimeoutMs: 30_000,
+  maxConnections: 10_000,
+  maxConcurrentPerConnection: 1_024,
+  maxQueuedPerConnection: 65_536,
+  maxQueuedBytesPerConnection: 64 * MIB,
+  maxSendQueueBytes: 64 * MIB,
+  drainTimeoutMs: 10_000,
+  backlog: 511,
+  mode: 0o600,
+  group: -1,
+  pathWatchIntervalMs: 5_000,
+};
+
+export const SERVER_HEARTBEAT_DEFAULTS: Readonly<ServerHeartbeat> = { enabled: true, intervalMs: 15_000, timeoutMs: 60_000 };
+
+const RULES: Rules<ServerSettings> = {
+  accountId: aString,
+  handling: oneOf('concurrent', 'sequential'),
+  maxFrameBytes: atLeast(1_024),
+  frameTimeoutMs: milliseconds(0),
+  maxConnections: atLeast(1),
+  maxConcurrentPerConnection: atLeast(1),
+  maxQueuedPerConnection: atLeast(0),
+  maxQueuedBytesPerConnection: atLeast(0),
+  maxSendQueueBytes: atLeast(1_024),
+  drainTimeoutMs: milliseconds(0),
+  backlog: atLeast(1),
+  mode: { expected: 'a file mode from 0 to 0o777', accepts: (value) => Number.isInteger(value) && Number(value) >= 0 && Number(value) <= 0o777 },
+  group: { expected: 'a numeric group id, or -1', accepts: (value) => Number.isInteger(value) && Number(value) >= -1 },
+  pathWatchIntervalMs: milliseconds(0),
+};
+
+const HEARTBEAT_RULES: Rules<ServerHeartbeat> = { enabled: aBoolean, intervalMs: milliseconds(0), timeoutMs: milliseconds(0) };
+
+/** @throws InvalidOptionError, PathTooLongError */
+export function resolveServerOptions(options: SocketServerOptions | undefined): ResolvedServerOptions {
+  const endpoint = resolveEndpoint(options);
+  return Object.freeze({
+    ...resolveTable(options, SERVER_DEFAULTS, RULES),
+    heartbeat: resolveTable(options?.heartbeat, SERVER_HEARTBEAT_DEFAULTS, HEARTBEAT_RULES, 'heartbeat.'),
+    endpoint,
+  });
+}
