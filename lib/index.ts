@@ -1,0 +1,61 @@
+export { BackoffStrategy, type BackoffOptions } from './client/backoff.js';
+export { HealthChecker, type HealthCheckerOptions } from './client/health-checker.js';
+export { Link, type LinkEvents, type LinkStats } from './client/link.js';
+export type { LinkState } from './client/link-state.js';
+export type { CallObserver, CallOptions } from './client/pending-call.js';
+export type { PushHandler, ReceivedPush } from './client/push-stream.js';
+export { request, type RequestOptions } from './client/request.js';
+export type { LatencySummary, MessageCounts } from './connection/stats.js';
+export { AddressInUseError, ListenError } from './errors/address.errors.js';
+export {
+  ClientClosedError,
+  RefusedError,
+  RemoteError,
+  RequestAbortedError,
+  RequestTimeoutError,
+  type RefusalCode,
+} from './errors/call.errors.js';
+export {
+  ConnectError,
+  ConnectionLostError,
+  ConnectionRefusedByServerError,
+  ConnectTimeoutError,
+  PeerSilentError,
+  SendQueueFullError,
+  type ConnectErrorCode,
+} from './errors/connection.errors.js';
+export { InvalidOptionError, PathTooLongError } from './errors/option.errors.js';
+export { EncodeError, FrameTimeoutError, FrameTooLargeError, MalformedFrameError } from './errors/protocol.errors.js';
+export { UnixSocketError, type Delivery } from './errors/unix-socket.error.js';
+export { UNIX_SOCKET_TRANSPORT } from './nest/unix-socket.constants.js';
+export { UnixSocketClientProxy, type UnixSocketClientOptions } from './nest/unix-socket.client.js';
+export { UnixSocketContext } from './nest/unix-socket.context.js';
+export {
+  UnixSocketClientStatus,
+  UnixSocketServerStatus,
+  type UnixSocketClientEvents,
+  type UnixSocketServerEvents,
+} from './nest/unix-socket.events.js';
+export { UnixSocketRecord, UnixSocketRecordBuilder } from './nest/unix-socket.record-builder.js';
+export { UnixSocketServer, type UnixSocketServerOptions } from './nest/unix-socket.server.js';
+export type { ClientHeartbeat, ClientSettings, EventsAs, LinkOptions, ReconnectSettings } from './options/client-options.js';
+export type { Endpoint, EndpointOptions } from './options/endpoint.js';
+export type { Handling, ServerHeartbeat, ServerSettings, SocketServerOptions } from './options/server-options.js';
+export {
+  createError,
+  createHeartbeat,
+  createPush,
+  createRequest,
+  createResponse,
+  MessageType,
+  type MessageBody,
+} from './protocol/message-body.js';
+export { MessageProtocol } from './protocol/message-protocol.js';
+export type { ClientConnection, PushOutcome } from './server/client-connection.js';
+export {
+  RequestHandler,
+  RequestHandlerRegistry,
+  type RequestHandlerFunction,
+  type RequestInfo,
+} from './server/request-handler-registry.js';
+export { SocketServer, type ConnectionStats, type ServerStats, type SocketServerEvents } from './server/socket-server.js';

@@ -1,0 +1,28 @@
+import { inspect } from 'node:util';
+import type { CallFailure } from '../server/incoming-call.js';
+import { INTERNAL_ERROR } from './unix-socket.constants.js';
+
+/**
+ * What a Nest handler's Observable errored with, as it goes to the caller: the whole for our own clients, a text
+ * for plain ones. Nest's filters have already decided what the caller may see.
+ */
+export function failureFromPayload(payload: unknown): CallFailure {
+  if (typeof payload !== 'object' || payload === null) {
+    return { message: payload === undefined ? INTERNAL_ERROR : String(payload), payload };
+  }
+  const { message, code, details } = payload as { message?: unknown; code?: unknown; details?: unknown };
+  return {
+    message: typeof message === 'string' ? message : textOf(payload),
+    code: typeof code === 'string' ? code : undefined,
+    details,
+    payload,
+  };
+}
+
+function textOf(payload: object): string {
+  try {
+    return JSON.stringify(payload);
+  } catch {
+    return inspect(payload, { depth: 1 });
+  }
+}

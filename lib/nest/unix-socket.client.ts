@@ -1,0 +1,256 @@
+import { EventEmitter } from 'node:events';
+import type { Socket } from 'node:net';
+import { Logger } from '@nestjs/common';
+import {
+  ClientProxy,
+  type ProducerDeserializer,
+  type ProducerSerializer,
+  type ReadPacket,
+  type TcpClientOptions,
+  type WritePacket,
+} from '@nestjs/microservices';
+import { AsyncSubject, Observable } from 'rxjs';
+import { Link, type LinkStats } from '../client/link.js';
+import type { LinkState } from '../client/link-state.js';
+import type { CallOptions } from '../client/pending-call.js';
+import type { PushHandler, ReceivedPush } from '../client/push-stream.js';
+import { request, type RequestOptions } from '../client/request.js';
+import type { UnixSocketError } from '../errors/unix-socket.error.js';
+import type { LinkOptions } from '../options/client-options.js';
+import type { Metadata } from '../protocol/guards.js';
+import { encodeJson } from '../protocol/json-codec.js';
+import { AnswerObserver } from './answer-observer.js';
+import { UnixSocketClientStatus, type UnixSocketClientEvents } from './unix-socket.events.js';
+import { UnixSocketRecord } from './unix-socket.record-builder.js';
+
+/** Options of {@link UnixSocketClientProxy}: where it connects, its limits, and Nest's serializers. */
+export interface UnixSocketClientOptions extends LinkOptions {
+  /** Connects as soon as it is made, instead of on `connect()` or the first call. @default false */
+  readonly eager?: boolean | undefined;
+  /** Sees every request and event as Nest's packet. Takes the slower path. */
+  readonly serializer?: ProducerSerializer | undefined;
+  /** Sees every answer as Nest's packet. Takes the slower path. */
+  readonly deserializer?: ProducerDeserializer | undefined;
+}
+
+const STATUS_OF: Readonly<Record<LinkState, UnixSocketClientStatus>> = {
+  idle: UnixSocketClientStatus.Disconnected,
+  connecting: UnixSocketClientStatus.Connecting,
+  ready: UnixSocketClientStatus.Connected,
+  backoff: UnixSocketClientStatus.Reconnecting,
+  draining: UnixSocketClientStatus.Draining,
+  closed: UnixSocketClientStatus.Disconnected,
+};
+
+const DEFAULT_HEALTH_TIMEOUT_MS = 3_000;
+
+/**
+ * Nest's client for this transport. Connects on the first call, reconnects by itself, and fails no call without
+ * saying what happened to it.
+ * @example
+ * ClientsModule.register([{ name: 'WORKER', customClass: UnixSocketClientProxy, options: { path: '/run/app/app.sock' } }])
+ */
+export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents, UnixSocketClientStatus> {
+  protected readonly logger = new Logger(UnixSocketClientProxy.name);
+  private readonly link: Link;
+  private readonly emitter = new EventEmitter();
+  private readonly hasSerializer: boolean;
+  private readonly hasDeserializer: boolean;
+
+  /** @throws InvalidOptionError, PathTooLongError */
+  constructor(options: UnixSocketClientOptions) {
+    super();
+    // Nest's types list its own transports only.
+    const { serializer, deserializer } = options ?? {};
+    const packetOptions = { serializer, deserializer } as NonNullable<TcpClientOptions['options']>;
+    this.initializeSerializer(packetOptions);
+    this.initializeDeserializer(packetOptions);
+    this.hasSerializer = serializer !== undefined;
+    this.hasDeserializer = deserializer !== undefined;
+    this.link = new Link(options, {
+      onState: (state) => this._status$.next(STATUS_OF[state]),
+      onConnect: () => {
+        this.logger.debug(`Connected to ${this.link.label}`);
+        this.emitter.emit('connect');
+      },
+      onDisconnect: (error) => {
+        if (this.link.currentState !== 'closed') this.logger.warn(error.message);
+        this.emitter.emit('disconnect', error);
+      },
+      onRetry: (attempt, delayMs, error) => {
+        // Once for each time it goes away, not for each attempt.
+        if (attempt === 2) this.logger.warn(`${error.message} Trying again until it works.`);
+        this.emitter.emit('reconnecting', attempt, delayMs, error);
+      },
+      onPushHandlerError: (error, push) => this.logger.error(error, `The handler of the push "${push.type}" failed`),
+      onPushesDropped: () => this.logger.warn('Handlers of pushes are too slow; the oldest waiting pushes are dropped'),
+      onNotice: (code, text) => this.logger.debug(`${this.link.label} says: ${text} (${code ?? 'no code'})`),
+    });
+    this.link.pushes.subscribe(undefined, (_data, push) => {
+      if (this.emitter.listenerCount('push') > 0) this.emitter.emit('push', push);
+    });
+    this._status$.next(UnixSocketClientStatus.Disconnected);
+    if (options?.eager === true) this.link.connect().catch((error: Error) => this.logger.debug(error.message));
+  }
+
+  /**
+   * Resolves once connected; also done by the first call.
+   * @throws ConnectError, ConnectTimeoutError after `connectTimeoutMs`; it goes on trying if it reconnects
+   */
+  connect(): Promise<void> {
+    return this.link.connect();
+  }
+
+  /** Fails what is pending and ends the connection. Idempotent. */
+  close(): Promise<void> {
+    return this.link.close();
+  }
+
+  override on<E extends keyof UnixSocketClientEvents>(event: E, listener: UnixSocketClientEvents[E]): void {
+    this.emitter.on(event, listener);
+  }
+
+  /** The `net.Socket` of the connection there is. @throws Error while there is none */
+  unwrap<T = Socket>(): T {
+    const session = this.link.readySession;
+    if (session === undefined) throw new Error('Not connected. Await connect() before unwrap().');
+    return session.netSocket as T;
+  }
+
+  /**
+   * A request; each subscription makes one call, and unsubscribing cancels it. `data` may be null, not undefined.
+   * Errors are {@link UnixSocketError}s with their `delivery`.
+   */
+  // The signature is Nest's.
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  override send<TResult = any, TInput = any>(pattern: any, data: TInput): Observable<TResult> {
+    if (pattern === undefined || pattern === null || data === undefined) return super.send(pattern, undefined as TInput);
+    return new Observable((subscriber) => {
+      const link = this.link;
+      try {
+        const { type, json, options } = this.prepare(pattern, data);
+        const call = link.call(type, json, options, new AnswerObserver(subscriber, this.deserializer, this.hasDeserializer));
+        return () => link.cancel(call);
+      } catch (error) {
+        subscriber.error(error);
+        return undefined;
+      }
+    });
+  }
+
+  /**
+   * An event, sent at once whether or not anybody subscribes. Completes once the kernel has it; errors if it could
+   * not be sent.
+   */
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  override emit<TResult = any, TInput = any>(pattern: any, data: TInput): Observable<TResult> {
+    if (pattern === undefined || pattern === null || data === undefined) return super.emit(pattern, undefined as TInput);
+    const outcome = new AsyncSubject<TResult>();
+    try {
+      const { type, json, options } = this.prepare(pattern, data);
+      this.link.emit(type, json, options, {
+        next: () => undefined,
+        error: (error) => outcome.error(error),
+        complete: () => {
+          outcome.next(undefined as TResult);
+          outcome.complete();
+        },
+      });
+    } catch (error) {
+      outcome.error(error);
+    }
+    return outcome;
+  }
+
+  /**
+   * A request as a promise; of a stream, the last value.
+   * @throws what `send` errors with, and RequestAbortedError
+   */
+  async request<T = unknown>(pattern: string | object, data: unknown, options: RequestOptions = {}): Promise<T> {
+    return (await request(this.link, this.typeOf(pattern), data, options)) as T;
+  }
+
+  /** Pushes of one type, or of all types as `{ type, data }`. */
+  pushes<T = unknown>(type: string): Observable<T>;
+  pushes(): Observable<ReceivedPush>;
+  pushes(type?: string): Observable<unknown> {
+    return new Observable((subscriber) =>
+      this.link.pushes.subscribe(type, (data, push) => subscriber.next(type === undefined ? push : data)),
+    );
+  }
+
+  /**
+   * Calls `handler` for each push of `type`, one after the other; it may be async and may make requests.
+   * Returns the function that ends the subscription.
+   */
+  onPush(type: string, handler: PushHandler): () => void {
+    return this.link.pushes.subscribe(type, handler);
+  }
+
+  /** A real round trip to the server. False if there is no connection or no answer in time. */
+  healthCheck(timeoutMs = DEFAULT_HEALTH_TIMEOUT_MS): Promise<boolean> {
+    return this.link.healthCheck(timeoutMs);
+  }
+
+  isConnected(): boolean {
+    return this.link.isConnected;
+  }
+
+  getStats(): LinkStats {
+    return this.link.getStats();
+  }
+
+  startAutoReconnect(): void {
+    this.link.startAutoReconnect();
+  }
+
+  /** An established connection stays; once lost, nothing dials until the next call. */
+  stopAutoReconnect(): void {
+    this.link.stopAutoReconnect();
+  }
+
+  /** For Nest's base class; `send` does not come this way. */
+  protected publish(packet: ReadPacket, callback: (packet: WritePacket) => void): () => void {
+    const subscription = this.send(packet.pattern, packet.data).subscribe({
+      next: (response: unknown) => callback({ response }),
+      error: (err: unknown) => callback({ err, isDisposed: true }),
+      complete: () => callback({ isDisposed: true }),
+    });
+    return () => subscription.unsubscribe();
+  }
+
+  /** For Nest's base class; `emit` does not come this way. */
+  protected dispatchEvent<T = unknown>(packet: ReadPacket): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.emit<T>(packet.pattern, packet.data).subscribe({ next: resolve, error: reject });
+    });
+  }
+
+  private typeOf(pattern: unknown): string {
+    return typeof pattern === 'string' ? pattern : this.normalizePattern(pattern as never);
+  }
+
+  private prepare(pattern: unknown, input: unknown): { type: string; json: string; options: CallOptions } {
+    const type = this.typeOf(pattern);
+    const isRecord = input instanceof UnixSocketRecord;
+    const data: unknown = isRecord ? input.data : input;
+    let options: CallOptions = isRecord ? input.options : NO_OPTIONS;
+    const { onDispatchHook } = this as unknown as { onDispatchHook?: (packet: DispatchedPacket) => void };
+    if (onDispatchHook === undefined && !this.hasSerializer) return { type, json: encodeJson(data), options };
+
+    const packet: DispatchedPacket = { pattern, data };
+    onDispatchHook?.(packet);
+    if (packet.metadata !== undefined) options = { ...options, meta: { ...packet.metadata, ...options.meta } };
+    if (!this.hasSerializer) return { type, json: encodeJson(data), options };
+    const serialized: unknown = this.serializer.serialize({ ...packet, id: '' });
+    return { type, json: encodeJson(serialized), options: { ...options, isPacket: true } };
+  }
+}
+
+interface DispatchedPacket {
+  pattern: unknown;
+  data: unknown;
+  metadata?: Metadata;
+}
+
+const NO_OPTIONS: CallOptions = {};

@@ -1,0 +1,5 @@
+/** Names this transport in `@MessagePattern(pattern, UNIX_SOCKET_TRANSPORT)` and in hooks. */
+export const UNIX_SOCKET_TRANSPORT = Symbol.for('nestjs-unix-socket');
+
+/** What Nest answers for an error that is no `RpcException`; used where an error never passed Nest's filters. */
+export const INTERNAL_ERROR = 'Internal server error';

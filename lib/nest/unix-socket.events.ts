@@ -1,0 +1,38 @@
+import type { ReceivedPush } from '../client/push-stream.js';
+import type { UnixSocketError } from '../errors/unix-socket.error.js';
+import type { ClientConnection } from '../server/client-connection.js';
+
+/** Values of `server.status`. */
+export const UnixSocketServerStatus = { Listening: 'connected', Degraded: 'degraded', Closed: 'disconnected' } as const;
+export type UnixSocketServerStatus = (typeof UnixSocketServerStatus)[keyof typeof UnixSocketServerStatus];
+
+/** Values of `client.status`. */
+export const UnixSocketClientStatus = {
+  Connecting: 'connecting',
+  Connected: 'connected',
+  Reconnecting: 'reconnecting',
+  Draining: 'draining',
+  Disconnected: 'disconnected',
+} as const;
+export type UnixSocketClientStatus = (typeof UnixSocketClientStatus)[keyof typeof UnixSocketClientStatus];
+
+/** Events of `server.on()`. */
+export type UnixSocketServerEvents = {
+  listening: () => void;
+  close: () => void;
+  connect: (connection: ClientConnection) => void;
+  /** `cause` is undefined after an ordinary end. */
+  disconnect: (connection: ClientConnection, cause: Error | undefined) => void;
+  /** A connection that was not taken. */
+  refused: (reason: string) => void;
+  /** The server goes on, but something is wrong with its listening socket. */
+  trouble: (error: Error) => void;
+};
+
+/** Events of `client.on()`. */
+export type UnixSocketClientEvents = {
+  connect: () => void;
+  disconnect: (error: UnixSocketError) => void;
+  reconnecting: (attempt: number, delayMs: number, error: UnixSocketError) => void;
+  push: (push: ReceivedPush) => void;
+};

@@ -1,0 +1,122 @@
+import type { CallOwner, IncomingCall } from './incoming-call.js';
+
+export interface CallQueueLimits {
+  /** Calls that run at the same time; 1 keeps their order. */
+  readonly maxConcurrent: number;
+  /** Calls that may wait. */
+  readonly maxQueued: number;
+  /** Bytes of calls that may wait. */
+  readonly maxQueuedBytes: number;
+}
+
+/**
+ * The calls of one connection: so many run, so many more wait their turn, in order. Reading goes on whatever
+ * happens here, so that heartbeats and cancels are heard while every slot is busy.
+ */
+export class CallQueue implements CallOwner {
+  private readonly running = new Map<unknown, IncomingCall>();
+  private waiting: IncomingCall[] = [];
+  /** Where the next waiting call stands; everything before it has been taken. */
+  private head = 0;
+  private waitingBytes = 0;
+  private isPumping = false;
+
+  constructor(
+    private readonly limits: CallQueueLimits,
+    /** Runs the handler. */
+    private readonly start: (call: IncomingCall) => void,
+    /** Hears of every call that ends, run or not. */
+    private readonly onSettled: (call: IncomingCall) => void,
+    /** While true nothing new is started: the caller does not read its answers. */
+    private readonly isHeldBack: () => boolean,
+  ) {}
+
+  get runningCount(): number {
+    return this.running.size;
+  }
+
+  get waitingCount(): number {
+    return this.waiting.length - this.head;
+  }
+
+  get isIdle(): boolean {
+    return this.running.size === 0 && this.waitingCount === 0;
+  }
+
+  /** Whether the queue is at most half full: time to let a stopped flow go on. */
+  get hasRoom(): boolean {
+    const { maxQueued, maxQueuedBytes } = this.limits;
+    return this.waitingCount * 2 <= maxQueued && this.waitingBytes * 2 <= maxQueuedBytes;
+  }
+
+  /** Starts the call or lets it wait. False if there is no room: it was not taken. */
+  add(call: IncomingCall): boolean {
+    if (this.running.size < this.limits.maxConcurrent && this.waitingCount === 0 && !this.isHeldBack()) {
+      this.run(call);
+      return true;
+    }
+    const { maxQueued, maxQueuedBytes } = this.limits;
+    if (this.waitingCount >= maxQueued || this.waitingBytes + call.message.bytes > maxQueuedBytes) return false;
+    this.enqueue(call);
+    return true;
+  }
+
+  /** Lets the call wait although there is no room; whoever does this has to stop the flow. */
+  enqueue(call: IncomingCall): void {
+    this.waiting.push(call);
+    this.waitingBytes += call.message.bytes;
+  }
+
+  /** Cancels the call with this id, running or waiting. */
+  cancel(id: unknown, reason: Error): void {
+    const call = this.running.get(id) ?? this.waiting.find((waiting, index) => index >= this.head && waiting.message.id === id);
+    call?.cancel(reason);
+  }
+
+  cancelAll(reason: Error): void {
+    const calls = [...this.running.values(), ...this.waiting.slice(this.head)];
+    this.waiting = [];
+    this.head = 0;
+    this.waitingBytes = 0;
+    for (const call of calls) call.cancel(reason);
+  }
+
+  /** Starts what waits, as far as there is room. */
+  pump(): void {
+    // A call that ends within its own start comes back here; the loop below goes on for it.
+    if (this.isPumping) return;
+    this.isPumping = true;
+    while (this.waitingCount > 0 && this.running.size < this.limits.maxConcurrent && !this.isHeldBack()) {
+      const call = this.waiting[this.head] as IncomingCall;
+      this.head++;
+      // The taken part is cut off when it is the larger one: each call is moved at most once on average.
+      if (this.head * 2 > this.waiting.length) {
+        this.waiting = this.waiting.slice(this.head);
+        this.head = 0;
+      }
+      this.waitingBytes -= call.message.bytes;
+      if (!call.isSettled) this.run(call);
+    }
+    this.isPumping = false;
+  }
+
+  onCallSettled(call: IncomingCall): void {
+    const key = this.keyOf(call);
+    if (key !== undefined) this.running.delete(key);
+    this.onSettled(call);
+    if (this.waitingCount > 0) this.pump();
+  }
+
+  private run(call: IncomingCall): void {
+    const { id, kind } = call.message;
+    // Events have no id to be cancelled by, and nothing keeps a peer from using an id twice at a time.
+    this.running.set(kind === 'event' || this.running.has(id) ? call : id, call);
+    call.state = 'running';
+    this.start(call);
+  }
+
+  private keyOf(call: IncomingCall): unknown {
+    if (this.running.get(call.message.id) === call) return call.message.id;
+    return this.running.get(call) === call ? call : undefined;
+  }
+}

@@ -1,0 +1,162 @@
+import type { UnixSocketError } from '../errors/unix-socket.error.js';
+import { UNKNOWN_REQUEST_TYPE } from '../protocol/capabilities.js';
+import { encodeFailure, encodeResponse } from '../protocol/envelope.js';
+import type { Frame } from '../protocol/frame-writer.js';
+import { encodeJson } from '../protocol/json-codec.js';
+import { MessageType } from '../protocol/message-body.js';
+import type { Caller } from './client-connection.js';
+
+/** Why a call failed, as it goes to the caller. */
+export interface CallFailure {
+  /** Never goes out empty. */
+  readonly message: string;
+  readonly code?: string | undefined;
+  readonly details?: unknown;
+  /** The handler's error as a whole. */
+  readonly payload?: unknown;
+}
+
+/** What arrived: a request, which is answered, or an event, which is not. */
+export interface IncomingMessage {
+  readonly kind: 'request' | 'event';
+  /** Whatever the caller sent as id; goes back unchanged. */
+  readonly id: unknown;
+  /** The pattern's string; or whatever else the caller sent. */
+  readonly type: unknown;
+  readonly data: unknown;
+  /** Metadata beside the payload. */
+  readonly meta: Readonly<Record<string, string>> | undefined;
+  /** Whether `data` is the output of a custom serializer. */
+  readonly isPacket: boolean;
+  /** Size on the wire. */
+  readonly bytes: number;
+}
+
+/** Hears of a call's end, whatever it was. */
+export interface CallOwner {
+  onCallSettled(call: IncomingCall): void;
+}
+
+const MORE = ',"more":true';
+const END = ',"end":true';
+const PACKET = ',"packet":true';
+
+/**
+ * One request or event on its way through the server: the only thing a handler answers through, and the only
+ * thing that can be cancelled. An answer after the end is ignored, so nobody above needs to keep count.
+ */
+export class IncomingCall {
+  state: 'queued' | 'running' | 'settled' = 'queued';
+  /** `performance.now()` when its handler started; 0 while queued. */
+  startedAt = 0;
+  private controller: AbortController | undefined;
+  private teardown: (() => void) | undefined;
+  private cancelReason: Error | undefined;
+  /** Towards a plain peer: the latest value of a stream, which is all it will get. */
+  private heldValue: unknown = null;
+
+  constructor(
+    readonly connection: Caller,
+    readonly message: IncomingMessage,
+    private readonly owner: CallOwner,
+  ) {}
+
+  get isSettled(): boolean {
+    return this.state === 'settled';
+  }
+
+  /** Fires when nobody waits for the answer any more: cancelled, timed out, disconnected, shut down. */
+  get signal(): AbortSignal {
+    if (this.controller === undefined) {
+      this.controller = new AbortController();
+      if (this.cancelReason !== undefined) this.controller.abort(this.cancelReason);
+    }
+    return this.controller.signal;
+  }
+
+  /** `teardown` runs once if the call ends before its handler does; at once if it already has. */
+  onTeardown(teardown: () => void): void {
+    if (this.isSettled) teardown();
+    else this.teardown = teardown;
+  }
+
+  /** The whole answer. @param isPacket whether `value` is the output of a custom serializer */
+  respond(value: unknown, isPacket = false): void {
+    if (this.isSettled) return;
+    this.answer(value, isPacket ? PACKET : '');
+    this.settle();
+  }
+
+  /** One value of a stream. A plain peer gets the last one only, as `lastValueFrom` would give it. */
+  next(value: unknown, isPacket = false): void {
+    if (this.isSettled) return;
+    if (this.connection.isUpgraded) this.answer(value, isPacket ? MORE + PACKET : MORE);
+    else this.heldValue = value;
+  }
+
+  /** The end of a stream, or of a handler without a value. */
+  complete(): void {
+    if (this.isSettled) return;
+    if (this.connection.isUpgraded) this.answer(null, END);
+    else this.answer(this.heldValue, '');
+    this.settle();
+  }
+
+  fail(failure: CallFailure): void {
+    if (this.isSettled) return;
+    const { message, code, details, payload } = failure;
+    this.transmit(() =>
+      encodeFailure(this.message.id, message, { code, message, details, payload }, this.connection.maxFrameBytes),
+    );
+    this.end();
+  }
+
+  /** Nothing handles its type. The text is fixed by the protocol. */
+  failUnknown(): void {
+    this.fail({ message: UNKNOWN_REQUEST_TYPE, code: 'UNKNOWN_PATTERN' });
+  }
+
+  /** Nobody waits any more: the handler is told, and nothing is sent. */
+  cancel(reason: Error): void {
+    if (this.isSettled) return;
+    this.cancelReason = reason;
+    this.controller?.abort(reason);
+    this.end();
+  }
+
+  private answer(value: unknown, extras: string): void {
+    this.transmit(() => encodeResponse(this.message.id, encodeJson(value), extras, this.connection.maxFrameBytes));
+  }
+
+  /** What cannot be encoded becomes an error response; the connection lives. */
+  private transmit(encode: () => Frame): void {
+    if (this.message.kind === 'event') return;
+    let frame: Frame;
+    try {
+      frame = encode();
+    } catch (error) {
+      const { message, code } = error as UnixSocketError;
+      this.connection.noteError(code);
+      frame = encodeFailure(this.message.id, message, { code, message }, Infinity);
+      this.connection.sendFrame(frame, MessageType.Response);
+      this.end();
+      return;
+    }
+    this.connection.sendFrame(frame, MessageType.Response);
+  }
+
+  private settle(): void {
+    if (this.isSettled) return;
+    this.state = 'settled';
+    this.heldValue = null;
+    this.owner.onCallSettled(this);
+  }
+
+  /** Settles although the handler may still be at work, and stops it. */
+  private end(): void {
+    this.settle();
+    const { teardown } = this;
+    this.teardown = undefined;
+    teardown?.();
+  }
+}

@@ -1,0 +1,298 @@
+import type { Socket } from 'node:net';
+import { Connection, type ConnectionOwner } from '../connection/connection.js';
+import { Heartbeat, type HeartbeatTarget } from '../connection/heartbeat.js';
+import { ConnectionLostError, PeerSilentError, SendQueueFullError } from '../errors/connection.errors.js';
+import { RequestAbortedError } from '../errors/call.errors.js';
+import { FrameTimeoutError } from '../errors/protocol.errors.js';
+import type { ResolvedServerOptions } from '../options/server-options.js';
+import { CAPABILITIES } from '../protocol/capabilities.js';
+import { encodeFailure, encodeGreeting, encodeHeartbeat, encodeNotice, encodePush, extra } from '../protocol/envelope.js';
+import type { Frame } from '../protocol/frame-writer.js';
+import { readHello, readInteger, readMeta } from '../protocol/guards.js';
+import { encodeJson } from '../protocol/json-codec.js';
+import { MessageType, readPayload, type MessageBody } from '../protocol/message-body.js';
+import { CallQueue } from './call-queue.js';
+import type { Caller, PushOutcome } from './client-connection.js';
+import { IncomingCall } from './incoming-call.js';
+
+/** What a peer tells the server it belongs to. */
+export interface PeerOwner {
+  /** Run the handler of this call. */
+  onCall(call: IncomingCall): void;
+  onCallSettled(call: IncomingCall): void;
+  onMessage(type: MessageType): void;
+  onSent(type: MessageType): void;
+  onError(code: string): void;
+  /** An upgraded client has said hello. */
+  onUpgraded(peer: Peer): void;
+  /** Once, last. `cause` is undefined after an ordinary end. */
+  onClosed(peer: Peer, cause: Error | undefined): void;
+  nextPushId(): string;
+}
+
+/** A plain peer that has ended its side is written to this often, to find out whether it is still there. */
+const HALF_OPEN_BEAT_MS = 1_000;
+/** More heartbeats than this within a second are read and not answered. */
+const ANSWERED_BEATS_PER_SECOND = 20;
+/** Nothing new is started for a client that leaves this much unread. */
+const HOLD_BACK_BYTES = 1024 * 1024;
+
+/** The server's view of one client: greeting, version, heartbeats, and the calls it has made. */
+export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
+  readonly connectedAt = Date.now();
+  readonly protocolVersion = 'v2';
+  isUpgraded = false;
+  clientName: string | undefined;
+  maxFrameBytes: number;
+  /** Last measured round trip, milliseconds; undefined before the first. */
+  roundTripMs: number | undefined;
+  lastActivityAt = this.connectedAt;
+
+  private readonly connection: Connection;
+  private readonly calls: CallQueue;
+  private readonly heartbeat: Heartbeat;
+  private halfOpenTimer: NodeJS.Timeout | undefined;
+  private isPaused = false;
+  private beatWindowStart = 0;
+  private beatsInWindow = 0;
+  private probe = 0;
+  private probeSentAt = 0;
+
+  constructor(
+    socket: Socket,
+    readonly id: string,
+    private readonly options: ResolvedServerOptions,
+    private readonly owner: PeerOwner,
+  ) {
+    this.maxFrameBytes = options.maxFrameBytes;
+    this.connection = new Connection(socket, this, `client ${id}`, options.maxFrameBytes);
+    this.calls = new CallQueue(
+      {
+        maxConcurrent: options.handling === 'sequential' ? 1 : options.maxConcurrentPerConnection,
+        maxQueued: options.maxQueuedPerConnection,
+        maxQueuedBytes: options.maxQueuedBytesPerConnection,
+      },
+      (call) => owner.onCall(call),
+      (call) => this.onCallSettled(call),
+      () => this.connection.queuedBytes > HOLD_BACK_BYTES,
+    );
+    const { enabled, intervalMs, timeoutMs } = options.heartbeat;
+    this.heartbeat = new Heartbeat(this, {
+      beatIntervalMs: enabled ? intervalMs : 0,
+      silenceTimeoutMs: enabled ? timeoutMs : 0,
+      frameTimeoutMs: options.frameTimeoutMs,
+    });
+    this.heartbeat.start();
+    this.connection.send(
+      encodeGreeting({
+        account_id: options.accountId,
+        conn_id: id,
+        caps: CAPABILITIES,
+        max_frame_bytes: options.maxFrameBytes,
+      }),
+    );
+  }
+
+  get isConnected(): boolean {
+    return this.connection.isOpen;
+  }
+
+  get bytesReceived(): number {
+    return this.connection.bytesReceived;
+  }
+
+  get bytesSent(): number {
+    return this.connection.bytesSent;
+  }
+
+  get queuedBytes(): number {
+    return this.connection.queuedBytes;
+  }
+
+  get hasPartialFrame(): boolean {
+    return this.connection.hasPartialFrame;
+  }
+
+  get runningCount(): number {
+    return this.calls.runningCount;
+  }
+
+  get waitingCount(): number {
+    return this.calls.waitingCount;
+  }
+
+  push(type: string, data: unknown): PushOutcome {
+    const frame = encodePush(this.owner.nextPushId(), type, encodeJson(data), '', this.options.maxFrameBytes);
+    return this.sendPush(frame) ? { recipients: 1, dropped: 0 } : { recipients: 0, dropped: 1 };
+  }
+
+  /** False if the connection is gone, or goes now because its client does not read. */
+  sendPush(frame: Frame): boolean {
+    if (!this.connection.isOpen || frame.length > this.maxFrameBytes) return false;
+    const { queuedBytes } = this.connection;
+    // A single large frame is never cut by the cap, only what piles up behind it.
+    if (queuedBytes > 0 && queuedBytes + frame.length > this.options.maxSendQueueBytes) {
+      this.destroy(new SendQueueFullError(queuedBytes + frame.length, this.options.maxSendQueueBytes));
+      return false;
+    }
+    this.sendFrame(frame, MessageType.Push);
+    return true;
+  }
+
+  sendFrame(frame: Frame, type: MessageType): void {
+    this.owner.onSent(type);
+    this.connection.send(frame);
+  }
+
+  noteError(code: string): void {
+    this.owner.onError(code);
+  }
+
+  close(reason?: string): void {
+    if (reason !== undefined && this.isUpgraded) this.notify('CLOSED', reason);
+    this.connection.end();
+  }
+
+  destroy(cause?: Error): void {
+    this.connection.destroy(cause);
+  }
+
+  /** An `error` frame without an id, which plain clients ignore. */
+  notify(code: string, text: string): void {
+    this.sendFrame(encodeNotice('', text, { code }), MessageType.Error);
+  }
+
+  onMessage(body: MessageBody, bytes: number): void {
+    this.owner.onMessage(body.msg_type);
+    this.lastActivityAt = Date.now();
+    switch (body.msg_type) {
+      case MessageType.Request:
+        this.onCallMessage('request', body, bytes);
+        return;
+      case MessageType.Push:
+        this.onCallMessage('event', body, bytes);
+        return;
+      case MessageType.Heartbeat:
+        this.onHeartbeat(body);
+        return;
+      case MessageType.Error:
+        if (body.request_id !== '') {
+          this.calls.cancel(body.request_id, new RequestAbortedError(String(body.request_id), 'sentNoReply'));
+        }
+        return;
+      case MessageType.Response:
+    }
+  }
+
+  onEnd(): void {
+    // One of ours never half-closes with calls pending, so it has gone; a plain one may wait for its answers.
+    if (this.isUpgraded || this.calls.isIdle) {
+      this.connection.end();
+      return;
+    }
+    this.heartbeat.stop();
+    this.halfOpenTimer = setInterval(() => this.sendFrame(encodeHeartbeat(''), MessageType.Heartbeat), HALF_OPEN_BEAT_MS);
+  }
+
+  onClose(cause: Error | undefined): void {
+    this.heartbeat.stop();
+    clearInterval(this.halfOpenTimer);
+    this.calls.cancelAll(cause ?? new ConnectionLostError(`client ${this.id}`));
+    this.owner.onClosed(this, cause);
+  }
+
+  onDrain(): void {
+    this.calls.pump();
+  }
+
+  silenceLimitMs(): number {
+    // While we do not read from it, its silence is our doing.
+    return this.isPaused || !this.options.heartbeat.enabled ? 0 : this.options.heartbeat.timeoutMs;
+  }
+
+  beat(): void {
+    if (this.isUpgraded) {
+      this.probeSentAt = performance.now();
+      this.sendFrame(encodeHeartbeat(extra('probe', ++this.probe)), MessageType.Heartbeat);
+    } else if (this.isPaused) {
+      this.sendFrame(encodeHeartbeat(''), MessageType.Heartbeat);
+    }
+  }
+
+  onSilent(limitMs: number): void {
+    this.destroy(new PeerSilentError(`client ${this.id}`, limitMs));
+  }
+
+  onStuckFrame(limitMs: number): void {
+    this.destroy(new FrameTimeoutError(limitMs));
+  }
+
+  private onCallMessage(kind: 'request' | 'event', body: MessageBody, bytes: number): void {
+    const payload = readPayload(body.data);
+    const call = new IncomingCall(
+      this,
+      {
+        kind,
+        id: body.request_id,
+        type: payload.type,
+        data: payload.data,
+        meta: body.meta === undefined ? undefined : readMeta(body.meta),
+        isPacket: body.packet === true,
+        bytes,
+      },
+      this.calls,
+    );
+    if (!this.calls.add(call)) this.onOverload(call);
+  }
+
+  /** No room for another call. A plain peer knows no refusal, so it is not read from until there is room. */
+  private onOverload(call: IncomingCall): void {
+    this.noteError('OVERLOADED');
+    if (!this.isUpgraded) {
+      this.calls.enqueue(call);
+      this.isPaused = true;
+      this.connection.pause();
+      return;
+    }
+    if (call.message.kind === 'event') return;
+    const text = 'The server has no room for more calls of this connection; it was not started.';
+    if (this.connection.queuedBytes > this.options.maxSendQueueBytes) {
+      this.destroy(new SendQueueFullError(this.connection.queuedBytes, this.options.maxSendQueueBytes));
+      return;
+    }
+    this.sendFrame(encodeFailure(call.message.id, text, { code: 'OVERLOADED', message: text, refused: true }, Infinity), MessageType.Response);
+  }
+
+  private onCallSettled(call: IncomingCall): void {
+    this.owner.onCallSettled(call);
+    if (this.isPaused && this.calls.hasRoom) {
+      this.isPaused = false;
+      this.connection.resume();
+    }
+    if (this.halfOpenTimer !== undefined && this.calls.isIdle) this.connection.end();
+  }
+
+  private onHeartbeat(body: MessageBody): void {
+    if (body.hello !== undefined && !this.isUpgraded) this.upgrade(body.hello);
+    if (body.probe_ack !== undefined) {
+      if (body.probe_ack === this.probe) this.roundTripMs = performance.now() - this.probeSentAt;
+      return;
+    }
+    const now = Date.now();
+    if (now - this.beatWindowStart >= 1_000) {
+      this.beatWindowStart = now;
+      this.beatsInWindow = 0;
+    }
+    if (++this.beatsInWindow > ANSWERED_BEATS_PER_SECOND) return;
+    this.sendFrame(encodeHeartbeat(extra('probe_ack', readInteger(body.probe))), MessageType.Heartbeat);
+  }
+
+  private upgrade(value: unknown): void {
+    const hello = readHello(value);
+    if (hello === undefined) return;
+    this.isUpgraded = true;
+    this.clientName = hello.name;
+    this.maxFrameBytes = Math.min(this.maxFrameBytes, hello.maxFrameBytes ?? Infinity);
+    this.owner.onUpgraded(this);
+  }
+}

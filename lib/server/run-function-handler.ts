@@ -1,0 +1,25 @@
+import type { RequestHandlerFunction } from './request-handler-registry.js';
+import type { IncomingCall } from './incoming-call.js';
+
+/** Runs a plain function as the handler of `call`. Its error goes to the caller with its own text. */
+export function runFunctionHandler(handler: RequestHandlerFunction, call: IncomingCall): void {
+  const { type, data, meta } = call.message;
+  const info = {
+    type: String(type),
+    meta,
+    get signal() {
+      return call.signal;
+    },
+  };
+  // The executor turns a synchronous throw into a rejection too.
+  new Promise((resolve) => resolve(handler(data, info))).then(
+    (value) => (value === undefined ? call.complete() : call.respond(value)),
+    (error: unknown) => call.fail(describe(error)),
+  );
+}
+
+function describe(error: unknown): { message: string; code?: string | undefined; details?: unknown } {
+  if (!(error instanceof Error)) return { message: String(error) };
+  const { message, name, code, details } = error as Error & { code?: unknown; details?: unknown };
+  return { message: message === '' ? name : message, code: typeof code === 'string' ? code : undefined, details };
+}

@@ -1,0 +1,299 @@
+import { randomBytes } from 'node:crypto';
+import type { Server, Socket } from 'node:net';
+import { ErrorCounter, LatencyRecorder, MessageCounter, type LatencySummary, type MessageCounts } from '../connection/stats.js';
+import { ConnectionLostError } from '../errors/connection.errors.js';
+import { UnixSocketError } from '../errors/unix-socket.error.js';
+import { endpointLabel, type Endpoint } from '../options/endpoint.js';
+import { resolveServerOptions, type ResolvedServerOptions, type SocketServerOptions } from '../options/server-options.js';
+import { encodeNotice, encodePush } from '../protocol/envelope.js';
+import { encodeJson } from '../protocol/json-codec.js';
+import { MessageType } from '../protocol/message-body.js';
+import type { ClientConnection, PushOutcome } from './client-connection.js';
+import type { IncomingCall } from './incoming-call.js';
+import { Listener, type ListenerOwner } from './listener.js';
+import { Peer, type PeerOwner } from './peer.js';
+import { RequestHandlerRegistry, type RequestHandlerFunction } from './request-handler-registry.js';
+import { runFunctionHandler } from './run-function-handler.js';
+
+/** What a server tells whoever runs it. All optional but `onCall`. */
+export interface SocketServerEvents {
+  /** A request or event for which no function is registered. False: not handled either. */
+  onCall?(call: IncomingCall): boolean;
+  onConnect?(connection: ClientConnection): void;
+  /** `cause` is undefined after an ordinary end. */
+  onDisconnect?(connection: ClientConnection, cause: Error | undefined): void;
+  /** A connection that was not taken. */
+  onRefused?(reason: string): void;
+  /** The server goes on, but something is wrong with its listening socket. */
+  onTrouble?(error: Error): void;
+  onPathRestored?(): void;
+}
+
+/** One connection in {@link ServerStats}. */
+export interface ConnectionStats {
+  readonly id: string;
+  readonly version: 'v2';
+  readonly isUpgraded: boolean;
+  readonly clientName: string | undefined;
+  /** Milliseconds since the epoch. */
+  readonly since: number;
+  readonly lastActivity: number;
+  /** Not yet taken by the client. */
+  readonly queuedBytes: number;
+  readonly bytesReceived: number;
+  readonly bytesSent: number;
+  readonly inFlight: number;
+  readonly queued: number;
+  readonly roundTripMs: number | undefined;
+}
+
+/** A frozen snapshot of a server's counters. */
+export interface ServerStats {
+  /** Connections accepted since the start. */
+  readonly totalConnections: number;
+  readonly activeConnections: number;
+  readonly refusedConnections: number;
+  /** All messages received, heartbeats too. */
+  readonly messagesReceived: number;
+  /** Responses and pushes sent; heartbeats and greetings are not counted. */
+  readonly messagesSent: number;
+  readonly receivedByType: MessageCounts;
+  readonly sentByType: MessageCounts;
+  readonly bytesReceived: number;
+  readonly bytesSent: number;
+  /** Running handlers. */
+  readonly inFlight: number;
+  /** Calls waiting for their turn. */
+  readonly queued: number;
+  /** Bad peers, overloads and results that could not be sent. Errors thrown by handlers are not among them. */
+  readonly errors: number;
+  readonly errorsByCode: Readonly<Record<string, number>>;
+  /** From the start of a handler to its answer. */
+  readonly handlerLatencyMs: LatencySummary;
+  readonly connections: readonly ConnectionStats[];
+}
+
+/**
+ * A complete server without Nest: listens, greets, keeps the connections and runs handlers. `lib/nest` puts
+ * controllers on top of it; a script may use it as it is.
+ */
+export class SocketServer implements PeerOwner, ListenerOwner {
+  readonly options: ResolvedServerOptions;
+  readonly handlers = new RequestHandlerRegistry();
+
+  private readonly listener: Listener;
+  private readonly peers = new Map<string, Peer>();
+  private readonly received = new MessageCounter();
+  private readonly sent = new MessageCounter();
+  private readonly errors = new ErrorCounter();
+  private readonly latency = new LatencyRecorder();
+  private totalConnections = 0;
+  private refusedConnections = 0;
+  private messagesReceived = 0;
+  private messagesSent = 0;
+  /** Of connections that have ended. */
+  private pastBytesReceived = 0;
+  private pastBytesSent = 0;
+  private pushCount = 0;
+  private readonly pushPrefix = randomBytes(6).toString('hex');
+  private closing: Promise<void> | undefined;
+  private onEmpty: (() => void) | undefined;
+
+  /** @throws InvalidOptionError, PathTooLongError */
+  constructor(
+    options: SocketServerOptions,
+    private readonly events: SocketServerEvents = {},
+  ) {
+    this.options = resolveServerOptions(options);
+    this.listener = new Listener(this.options, this);
+  }
+
+  /** Where it listens; with the real port when 0 was asked for. */
+  get endpoint(): Endpoint {
+    return this.listener.endpoint;
+  }
+
+  get netServer(): Server {
+    return this.listener.netServer;
+  }
+
+  get connectionCount(): number {
+    return this.peers.size;
+  }
+
+  get isClosing(): boolean {
+    return this.closing !== undefined;
+  }
+
+  /** Resolves once it listens. @throws AddressInUseError, ListenError, PathTooLongError */
+  listen(): Promise<void> {
+    return this.listener.open();
+  }
+
+  /** Registers a function for a request type, also while running; the last one wins. */
+  handle(type: string, handler: RequestHandlerFunction<never>): this {
+    this.handlers.register(type, handler);
+    return this;
+  }
+
+  connections(): ClientConnection[] {
+    return [...this.peers.values()];
+  }
+
+  connection(id: string): ClientConnection | undefined {
+    return this.peers.get(id);
+  }
+
+  /** Sends to every client, encoded once. @throws EncodeError, FrameTooLargeError */
+  push(type: string, data: unknown): PushOutcome {
+    const frame = encodePush(this.nextPushId(), type, encodeJson(data), '', this.options.maxFrameBytes);
+    let recipients = 0;
+    let dropped = 0;
+    for (const peer of this.peers.values()) {
+      if (peer.sendPush(frame)) recipients++;
+      else dropped++;
+    }
+    return { recipients, dropped };
+  }
+
+  /** Stops listening, ends every connection, resolves when all are gone. Idempotent. */
+  close(): Promise<void> {
+    this.closing ??= this.shut();
+    return this.closing;
+  }
+
+  getStats(): ServerStats {
+    const peers = [...this.peers.values()];
+    const sum = (value: (peer: Peer) => number): number => peers.reduce((total, peer) => total + value(peer), 0);
+    return Object.freeze({
+      totalConnections: this.totalConnections,
+      activeConnections: peers.length,
+      refusedConnections: this.refusedConnections,
+      messagesReceived: this.messagesReceived,
+      messagesSent: this.messagesSent,
+      receivedByType: this.received.snapshot(),
+      sentByType: this.sent.snapshot(),
+      bytesReceived: this.pastBytesReceived + sum((peer) => peer.bytesReceived),
+      bytesSent: this.pastBytesSent + sum((peer) => peer.bytesSent),
+      inFlight: sum((peer) => peer.runningCount),
+      queued: sum((peer) => peer.waitingCount),
+      errors: this.errors.total,
+      errorsByCode: this.errors.snapshot(),
+      handlerLatencyMs: this.latency.summary(),
+      connections: Object.freeze(peers.map(connectionStats)),
+    });
+  }
+
+  onSocket(socket: Socket): void {
+    if (this.isClosing || this.peers.size >= this.options.maxConnections) {
+      this.refuse(socket);
+      return;
+    }
+    this.totalConnections++;
+    const peer = new Peer(socket, this.newConnectionId(), this.options, this);
+    this.peers.set(peer.id, peer);
+    this.events.onConnect?.(peer);
+  }
+
+  onTrouble(error: Error): void {
+    this.errors.add(error instanceof UnixSocketError ? error.code : ((error as NodeJS.ErrnoException).code ?? 'UNKNOWN'));
+    this.events.onTrouble?.(error);
+  }
+
+  onPathRestored(): void {
+    this.events.onPathRestored?.();
+  }
+
+  onCall(call: IncomingCall): void {
+    call.startedAt = performance.now();
+    const { type, kind } = call.message;
+    const handler = typeof type === 'string' && kind === 'request' ? this.handlers.get(type) : undefined;
+    if (handler !== undefined) {
+      runFunctionHandler(handler, call);
+    } else if (this.events.onCall?.(call) !== true) {
+      call.failUnknown();
+    }
+  }
+
+  onCallSettled(call: IncomingCall): void {
+    if (call.startedAt > 0) this.latency.record(performance.now() - call.startedAt);
+  }
+
+  onMessage(type: MessageType): void {
+    this.messagesReceived++;
+    this.received.add(type);
+  }
+
+  onSent(type: MessageType): void {
+    if (type === MessageType.Response || type === MessageType.Push) this.messagesSent++;
+    this.sent.add(type);
+  }
+
+  onError(code: string): void {
+    this.errors.add(code);
+  }
+
+  onUpgraded(): void {}
+
+  onClosed(peer: Peer, cause: Error | undefined): void {
+    this.peers.delete(peer.id);
+    this.pastBytesReceived += peer.bytesReceived;
+    this.pastBytesSent += peer.bytesSent;
+    if (cause instanceof UnixSocketError && !(cause instanceof ConnectionLostError)) this.errors.add(cause.code);
+    this.events.onDisconnect?.(peer, cause);
+    if (this.peers.size === 0) this.onEmpty?.();
+  }
+
+  nextPushId(): string {
+    return `${this.pushPrefix}-${++this.pushCount}`;
+  }
+
+  private async shut(): Promise<void> {
+    await this.listener.close();
+    if (this.peers.size === 0) return;
+    const empty = new Promise<void>((resolve) => {
+      this.onEmpty = resolve;
+    });
+    for (const peer of this.peers.values()) peer.close('The server is shutting down.');
+    await empty;
+  }
+
+  private refuse(socket: Socket): void {
+    this.refusedConnections++;
+    const reason = this.isClosing ? 'the server is shutting down' : `it has its limit of ${this.options.maxConnections} connections`;
+    const code = this.isClosing ? 'DRAINING' : 'TOO_MANY_CONNECTIONS';
+    socket.on('error', () => socket.destroy());
+    // Told in a form that plain clients ignore; then they see an ordinary close.
+    socket.end(encodeNotice('', reason, { code }), 'latin1', () => socket.destroy());
+    this.events.onRefused?.(reason);
+  }
+
+  private newConnectionId(): string {
+    for (;;) {
+      const id = randomBytes(4).toString('hex');
+      if (!this.peers.has(id)) return id;
+    }
+  }
+}
+
+/** For messages. */
+export function serverLabel(server: SocketServer): string {
+  return endpointLabel(server.endpoint);
+}
+
+function connectionStats(peer: Peer): ConnectionStats {
+  return Object.freeze({
+    id: peer.id,
+    version: peer.protocolVersion,
+    isUpgraded: peer.isUpgraded,
+    clientName: peer.clientName,
+    since: peer.connectedAt,
+    lastActivity: peer.lastActivityAt,
+    queuedBytes: peer.queuedBytes,
+    bytesReceived: peer.bytesReceived,
+    bytesSent: peer.bytesSent,
+    inFlight: peer.runningCount,
+    queued: peer.waitingCount,
+    roundTripMs: peer.roundTripMs,
+  });
+}
