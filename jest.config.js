@@ -1,4 +1,5 @@
-// @swc/jest also compiles @nestjs/* (ESM since v12) to CommonJS: plain `jest` runs on every Node >= 20 with Nest 11 and 12.
+// Nest 12 is ESM only, which plain jest cannot load. @swc/jest therefore compiles @nestjs/* to CommonJS as well,
+// so that `jest` runs without flags, on every supported Node, with Nest 11 and with Nest 12.
 const swc = [
   '@swc/jest',
   {
@@ -12,21 +13,34 @@ const swc = [
     sourceMaps: 'inline',
   },
 ];
+
 const base = {
   rootDir: __dirname,
   testEnvironment: 'node',
   transform: { '^.+\\.[tj]s$': swc },
   transformIgnorePatterns: ['/node_modules/(?!@nestjs/)'],
+  // The same folder compiled and packed: a second copy of the package's name would confuse the module map.
+  modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/.samples/'],
 };
-const src = {
+
+const source = {
   '^nestjs-unix-socket$': '<rootDir>/lib/index.ts',
   '^nestjs-unix-socket/testing$': '<rootDir>/lib/testing/index.ts',
+  // Sources import each other as the compiled files will be called.
   '^(\\.{1,2}/.*)\\.js$': '$1',
 };
+
 const nest11 = {
-  '^@nestjs/(common|core|microservices|platform-express|testing)(/.*)?$': '<rootDir>/test/nest11/node_modules/@nestjs/$1$2',
+  '^@nestjs/(common|core|microservices|platform-express|testing)(/.*)?$':
+    '<rootDir>/test/nest11/node_modules/@nestjs/$1$2',
 };
-const e2e = ['<rootDir>/test/e2e/**/*.spec.ts'];
+
+const project = (displayName, folder, moduleNameMapper = source) => ({
+  ...base,
+  displayName,
+  moduleNameMapper,
+  testMatch: [`<rootDir>/test/${folder}/**/*.spec.ts`],
+});
 
 module.exports = {
   reporters: ['default', '<rootDir>/test/support/tally-reporter.js'],
@@ -34,9 +48,9 @@ module.exports = {
   coverageProvider: 'v8',
   collectCoverageFrom: ['lib/**/*.ts'],
   projects: [
-    { ...base, displayName: 'unit', moduleNameMapper: src, testMatch: ['<rootDir>/test/unit/**/*.spec.ts'] },
-    { ...base, displayName: 'interop', moduleNameMapper: src, testMatch: ['<rootDir>/test/interop/**/*.spec.ts'] },
-    { ...base, displayName: 'e2e', moduleNameMapper: src, testMatch: e2e },
-    { ...base, displayName: 'e2e-nest11', moduleNameMapper: { ...nest11, ...src }, testMatch: e2e },
+    project('unit', 'unit'),
+    project('e2e', 'e2e'),
+    project('e2e-nest11', 'e2e', { ...nest11, ...source }),
+    project('interop', 'interop'),
   ],
 };

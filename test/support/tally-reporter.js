@@ -1,4 +1,4 @@
-/** Closes a run with one line that is easy to find in a long log. */
+/** One line at the end that a script or a reader in a hurry can find. A suite that could not run counts as a failure. */
 module.exports = class TallyReporter {
   onRunComplete(_contexts, results) {
     const failed = results.numFailedTests + results.numRuntimeErrorTestSuites;
