@@ -1,7 +1,7 @@
 // Two defects of a lock file that show only later, on another machine:
 // - a native package whose optional platform packages have no entry of their own makes `npm ci` fail;
 // - a registry's address pins every install to the machine the lock was written on.
-const { readFileSync } = require('node:fs');
+const { existsSync, readFileSync } = require('node:fs');
 
 function lacks(packages) {
   const present = new Set(Object.keys(packages).map((path) => path.replace(/^.*node_modules\//, '')));
@@ -18,7 +18,7 @@ function addresses(packages) {
     .map(([path, { resolved }]) => `${path} is resolved to ${resolved}`);
 }
 
-const files = process.argv.length > 2 ? process.argv.slice(2) : ['package-lock.json'];
+const files = ['package-lock.json', 'bench/package-lock.json'].filter((file) => existsSync(file));
 for (const file of files) {
   const { packages } = JSON.parse(readFileSync(file, 'utf8'));
   const defects = [...lacks(packages), ...addresses(packages)];
