@@ -1,6 +1,6 @@
 export { BackoffStrategy, type BackoffOptions } from './client/backoff.js';
 export { HealthChecker, type HealthCheckerOptions } from './client/health-checker.js';
-export { Link, type LinkEvents, type LinkStats } from './client/link.js';
+export { Link, type LinkCloseReport, type LinkEvents, type LinkStats } from './client/link.js';
 export type { LinkState } from './client/link-state.js';
 export type { CallObserver, CallOptions } from './client/pending-call.js';
 export type { PushHandler, ReceivedPush } from './client/push-stream.js';
@@ -8,7 +8,11 @@ export { request, type RequestOptions } from './client/request.js';
 export type { LatencySummary, MessageCounts } from './connection/stats.js';
 export { AddressInUseError, ListenError } from './errors/address.errors.js';
 export {
+  CallCancelledError,
   ClientClosedError,
+  DeadlineExceededError,
+  NotConnectedError,
+  OfflineQueueFullError,
   RefusedError,
   RemoteError,
   RequestAbortedError,
@@ -22,11 +26,19 @@ export {
   ConnectTimeoutError,
   PeerSilentError,
   SendQueueFullError,
+  ServerClosedError,
+  ServerGoingAwayError,
   type ConnectErrorCode,
 } from './errors/connection.errors.js';
 export { InvalidOptionError, PathTooLongError } from './errors/option.errors.js';
-export { EncodeError, FrameTimeoutError, FrameTooLargeError, MalformedFrameError } from './errors/protocol.errors.js';
+export {
+  EncodeError,
+  FrameTimeoutError,
+  FrameTooLargeError,
+  MalformedFrameError,
+} from './errors/protocol.errors.js';
 export { UnixSocketError, type Delivery } from './errors/unix-socket.error.js';
+export { Signal } from './nest/decorators/signal.decorator.js';
 export { UNIX_SOCKET_TRANSPORT } from './nest/unix-socket.constants.js';
 export { UnixSocketClientProxy, type UnixSocketClientOptions } from './nest/unix-socket.client.js';
 export { UnixSocketContext } from './nest/unix-socket.context.js';
@@ -38,9 +50,21 @@ export {
 } from './nest/unix-socket.events.js';
 export { UnixSocketRecord, UnixSocketRecordBuilder } from './nest/unix-socket.record-builder.js';
 export { UnixSocketServer, type UnixSocketServerOptions } from './nest/unix-socket.server.js';
-export type { ClientHeartbeat, ClientSettings, EventsAs, LinkOptions, ReconnectSettings } from './options/client-options.js';
+export type {
+  ClientHeartbeat,
+  ClientSettings,
+  EventsAs,
+  LinkOptions,
+  OfflinePolicy,
+  ReconnectSettings,
+} from './options/client-options.js';
 export type { Endpoint, EndpointOptions } from './options/endpoint.js';
-export type { Handling, ServerHeartbeat, ServerSettings, SocketServerOptions } from './options/server-options.js';
+export type {
+  Handling,
+  ServerHeartbeat,
+  ServerSettings,
+  SocketServerOptions,
+} from './options/server-options.js';
 export {
   createError,
   createHeartbeat,
@@ -58,4 +82,10 @@ export {
   type RequestHandlerFunction,
   type RequestInfo,
 } from './server/request-handler-registry.js';
-export { SocketServer, type ConnectionStats, type ServerStats, type SocketServerEvents } from './server/socket-server.js';
+export {
+  SocketServer,
+  type ConnectionStats,
+  type ServerCloseReport,
+  type ServerStats,
+  type SocketServerEvents,
+} from './server/socket-server.js';

@@ -1,7 +1,20 @@
 import { randomBytes } from 'node:crypto';
 import { ErrorCounter, LatencyRecorder, type LatencySummary } from '../connection/stats.js';
-import { ClientClosedError, RefusedError, RemoteError, type RefusalCode } from '../errors/call.errors.js';
-import { ConnectionLostError, ConnectTimeoutError, SendQueueFullError } from '../errors/connection.errors.js';
+import { Deadlines } from '../connection/deadlines.js';
+import {
+  ClientClosedError,
+  NotConnectedError,
+  OfflineQueueFullError,
+  RefusedError,
+  RemoteError,
+  type RefusalCode,
+} from '../errors/call.errors.js';
+import {
+  ConnectionLostError,
+  ConnectTimeoutError,
+  SendQueueFullError,
+  ServerGoingAwayError,
+} from '../errors/connection.errors.js';
 import type { UnixSocketError } from '../errors/unix-socket.error.js';
 import { resolveLinkOptions, type LinkOptions, type ResolvedLinkOptions } from '../options/client-options.js';
 import { endpointLabel } from '../options/endpoint.js';
@@ -10,7 +23,6 @@ import { encodeNotice, encodePush, encodeRequest, extra } from '../protocol/enve
 import { readErrorDetail, readMeta } from '../protocol/guards.js';
 import { readPayload, type MessageBody } from '../protocol/message-body.js';
 import { BackoffStrategy } from './backoff.js';
-import { Deadlines } from './deadlines.js';
 import { LEGAL_MOVES, type LinkState } from './link-state.js';
 import { PendingCall, type CallHost, type CallObserver, type CallOptions } from './pending-call.js';
 import { PushStream, type ReceivedPush } from './push-stream.js';
@@ -43,6 +55,8 @@ export interface LinkStats {
   readonly pending: number;
   /** Not sent yet. */
   readonly waiting: number;
+  /** Sent again, after a loss or a refusal. */
+  readonly repeated: number;
   /** Requests and events sent. */
   readonly sent: number;
   /** Answers received; each value of a stream counts. */
@@ -67,6 +81,14 @@ export interface LinkStats {
 /** A link counts as stable, and its backoff starts anew, once it was ready for so long. */
 const STABLE_AFTER_MS = 5_000;
 
+/** What a closed link could not deliver. */
+export interface LinkCloseReport {
+  /** Calls that had been sent and got no answer. */
+  readonly unanswered: number;
+  /** Calls that had never been sent. */
+  readonly notSent: number;
+}
+
 interface Connector {
   readonly resolve: () => void;
   readonly reject: (error: UnixSocketError) => void;
@@ -84,16 +106,21 @@ export class Link implements SessionOwner, CallHost {
   lastError: UnixSocketError | undefined;
 
   private state: LinkState = 'idle';
+  /** The connection that calls go to; while connecting, the one being made. */
   private session: Session | undefined;
+  /** Connections to servers that are going away, kept until what is in flight on them is answered. */
+  private readonly retired = new Set<Session>();
   private readonly pending = new Map<string, PendingCall>();
   private readonly waiting = new Set<PendingCall>();
+  private waitingBytes = 0;
   private readonly deadlines = new Deadlines();
   private readonly backoff: BackoffStrategy;
   private backoffTimer: NodeJS.Timeout | undefined;
   private connectors: Connector[] = [];
   private isReconnecting: boolean;
-  private closing: Promise<void> | undefined;
-  private onSessionGone: (() => void) | undefined;
+  private closing: Promise<LinkCloseReport> | undefined;
+  /** Set by close(): hears of every call and connection that ends. */
+  private onProgress: (() => void) | undefined;
 
   /** Random once, so that ids of two clients or of a restarted one never collide. */
   private readonly idPrefix = `${randomBytes(6).toString('hex')}-`;
@@ -105,6 +132,7 @@ export class Link implements SessionOwner, CallHost {
   private receivedCount = 0;
   private pushCount = 0;
   private timeouts = 0;
+  private repeatedCount = 0;
   private pastBytesSent = 0;
   private pastBytesReceived = 0;
   private readonly failures = new ErrorCounter();
@@ -204,8 +232,11 @@ export class Link implements SessionOwner, CallHost {
     });
   }
 
-  /** Fails what is pending, ends the connection, resolves when it is gone. Idempotent. */
-  close(): Promise<void> {
+  /**
+   * Takes no more calls, waits `drainTimeoutMs` for the answers of those in flight, fails the rest and ends the
+   * connection. Idempotent.
+   */
+  close(): Promise<LinkCloseReport> {
     this.closing ??= this.shut();
     return this.closing;
   }
@@ -218,6 +249,7 @@ export class Link implements SessionOwner, CallHost {
       reconnects: Math.max(0, this.connections - 1),
       pending: this.pending.size,
       waiting: this.waiting.size,
+      repeated: this.repeatedCount,
       sent: this.sentCount,
       received: this.receivedCount,
       pushesReceived: this.pushCount,
@@ -246,12 +278,14 @@ export class Link implements SessionOwner, CallHost {
       resolve();
     }
     this.events.onConnect?.();
-    const waiting = [...this.waiting];
-    this.waiting.clear();
-    for (const call of waiting) if (!call.isSettled) this.transmit(session, call);
+    for (const call of this.takeWaiting()) {
+      // What is sent may end the connection, and a call may end those behind it.
+      if (this.session !== session) this.park(call);
+      else if (!call.isSettled) this.transmit(session, call);
+    }
   }
 
-  onResponse(body: MessageBody): void {
+  onResponse(session: Session, body: MessageBody): void {
     const call = this.pending.get(body.request_id as string);
     // Late, second and unknown answers are ignored.
     if (call === undefined) return;
@@ -261,8 +295,11 @@ export class Link implements SessionOwner, CallHost {
       this.roundTrips.record(performance.now() - call.startedAt);
     }
     if (body.error) {
-      call.fail(remoteError(body));
-    } else if (this.session?.isUpgraded !== true) {
+      const error = remoteError(body, call);
+      if (error.code === 'DRAINING' && error instanceof RefusedError)
+        this.onDrainingRefusal(session, call, error);
+      else call.fail(error);
+    } else if (!session.isUpgraded) {
       call.next(body.data, false);
       call.complete();
     } else if (body.more === true) {
@@ -284,30 +321,37 @@ export class Link implements SessionOwner, CallHost {
     });
   }
 
-  onNotice(code: string | undefined, text: string): void {
+  onNotice(session: Session, code: string | undefined, text: string): void {
     this.events.onNotice?.(code, text);
+    if (code === 'GOING_AWAY') this.retire(session);
   }
 
   onClosed(session: Session, error: UnixSocketError): void {
-    const wasReady = session.isReady;
-    this.session = undefined;
-    this.lastError = error;
     this.pastBytesSent += session.bytesSent;
     this.pastBytesReceived += session.bytesReceived;
-    this.onSessionGone?.();
-    const pending = [...this.pending.values()];
+    const isCurrent = session === this.session;
+    const lost = [...this.pending.values()].filter((call) => call.session === session);
+    if (isCurrent) this.session = undefined;
+    else this.retired.delete(session);
     // The state first: whoever is told of the failure may call again at once.
-    if (this.state !== 'closed') this.afterLoss(wasReady, error);
-    for (const call of pending) {
-      call.fail(new ConnectionLostError(this.label, { delivery: 'sentNoReply', cause: error }));
-    }
-    if (wasReady) this.events.onDisconnect?.(error);
+    if (isCurrent && this.closing === undefined) this.afterLoss(session.isReady, error);
+    for (const call of lost) this.onCallLost(call, error);
+    if (isCurrent && session.isReady) this.events.onDisconnect?.(error);
+    this.onProgress?.();
   }
 
   release(call: PendingCall): void {
     this.deadlines.remove(call);
-    if (call.state === 'waiting') this.waiting.delete(call);
-    else this.pending.delete(call.id);
+    if (call.state === 'waiting') this.unpark(call);
+    else this.forget(call);
+    this.onProgress?.();
+  }
+
+  tellCancelled(call: PendingCall): void {
+    const { session, state, kind } = call;
+    if (state === 'sent' && kind === 'request' && session?.isUpgraded === true) {
+      session.send(encodeNotice(call.id, 'cancelled', undefined));
+    }
   }
 
   noteFailure(error: UnixSocketError): void {
@@ -315,7 +359,13 @@ export class Link implements SessionOwner, CallHost {
     if (error.code === 'REQUEST_TIMEOUT') this.timeouts++;
   }
 
-  private begin(kind: 'request' | 'event', type: string, json: string, options: CallOptions, observer: CallObserver): PendingCall {
+  private begin(
+    kind: 'request' | 'event',
+    type: string,
+    json: string,
+    options: CallOptions,
+    observer: CallObserver,
+  ): PendingCall {
     const timeoutMs = options.timeoutMs ?? this.options.requestTimeoutMs;
     const now = performance.now();
     const id = this.idPrefix + ++this.idCount;
@@ -325,13 +375,41 @@ export class Link implements SessionOwner, CallHost {
       return call;
     }
     this.deadlines.add(call, timeoutMs, now);
-    if (this.state === 'ready') {
-      this.transmit(this.session as Session, call);
+    if (this.state === 'ready') this.transmit(this.session as Session, call);
+    else this.wait(call);
+    return call;
+  }
+
+  /** There is no connection: the call waits for one, or ends, as `offline` says. */
+  private wait(call: PendingCall): void {
+    const { offline, maxOfflineCalls, maxOfflineBytes } = this.options;
+    const maxCalls = typeof offline === 'object' ? Math.min(offline.queue, maxOfflineCalls) : maxOfflineCalls;
+    if (offline === 'fail' && this.state === 'backoff') {
+      call.fail(new NotConnectedError(this.label, this.lastError));
+    } else if (this.waiting.size >= maxCalls) {
+      call.fail(new OfflineQueueFullError(this.label, `${maxCalls} calls`));
+    } else if (this.waitingBytes + call.json.length > maxOfflineBytes) {
+      call.fail(new OfflineQueueFullError(this.label, `${maxOfflineBytes} bytes of calls`));
     } else {
-      this.waiting.add(call);
+      this.park(call);
       if (this.state === 'idle') this.dial();
     }
-    return call;
+  }
+
+  private park(call: PendingCall): void {
+    this.waiting.add(call);
+    this.waitingBytes += call.json.length;
+  }
+
+  private unpark(call: PendingCall): void {
+    if (this.waiting.delete(call)) this.waitingBytes -= call.json.length;
+  }
+
+  private takeWaiting(): PendingCall[] {
+    const calls = [...this.waiting];
+    this.waiting.clear();
+    this.waitingBytes = 0;
+    return calls;
   }
 
   private transmit(session: Session, call: PendingCall): void {
@@ -340,23 +418,91 @@ export class Link implements SessionOwner, CallHost {
       call.fail(new SendQueueFullError(session.queuedBytes, maxSendQueueBytes));
       return;
     }
-    const { id, type, json, options } = call;
-    const extras = extra('meta', options.meta) + (options.isPacket === true ? ',"packet":true' : '');
+    const { id, type, json } = call;
+    const extras = this.extras(session, call);
     const asPush = call.kind === 'event' && this.sendsEventsAsPush(session);
     try {
       const frame = (asPush ? encodePush : encodeRequest)(id, type, json, extras, session.maxFrameBytes);
       call.state = 'sent';
+      call.session = session;
+      session.inFlight++;
       this.sentCount++;
-      if (call.kind === 'request') this.pending.set(id, call);
+      this.pending.set(id, call);
       if (!asPush && !session.isUpgraded) session.unanswered.add(id);
-      session.send(frame, call.kind === 'event' ? (error) => this.onEventFlushed(call, error) : undefined);
+      session.send(
+        frame,
+        call.kind === 'event' ? (error) => this.onEventFlushed(session, call, error) : undefined,
+      );
     } catch (error) {
       call.fail(error as UnixSocketError);
     }
   }
 
-  private onEventFlushed(call: PendingCall, error: Error | null | undefined): void {
-    if (error) call.fail(new ConnectionLostError(this.label, { delivery: 'sentNoReply', cause: error }));
+  private extras(session: Session, call: PendingCall): string {
+    const { meta, isPacket, timeoutMs } = call.options;
+    if (meta === undefined && isPacket === undefined && timeoutMs === undefined) return '';
+    const deadlineMs =
+      timeoutMs && session.isUpgraded
+        ? Math.max(0, Math.ceil(call.expiresAt - performance.now()))
+        : undefined;
+    return (
+      extra('meta', meta) + (isPacket === true ? ',"packet":true' : '') + extra('deadline_ms', deadlineMs)
+    );
+  }
+
+  /** Its answer will not come on this connection any more; `call` is no longer pending. */
+  private forget(call: PendingCall): void {
+    const { session } = call;
+    if (session === undefined || !this.pending.delete(call.id)) return;
+    call.session = undefined;
+    session.inFlight--;
+    if (this.retired.has(session)) this.endIfDone(session);
+  }
+
+  private onCallLost(call: PendingCall, cause: UnixSocketError): void {
+    if (call.isSettled) return;
+    if (call.options.idempotent === true && this.repeat(call, true)) return;
+    call.fail(new ConnectionLostError(this.label, { delivery: 'sentNoReply', cause }));
+  }
+
+  /** A server that is going away did not start the call, so it may be sent to the next one whatever it does. */
+  private onDrainingRefusal(session: Session, call: PendingCall, error: RefusedError): void {
+    this.retire(session);
+    if (!this.repeat(call, false)) call.fail(error);
+  }
+
+  /** False if the call may not be sent again: too often, or part of its answer has been handed on. */
+  private repeat(call: PendingCall, mayHaveRun: boolean): boolean {
+    if (this.closing !== undefined || call.repeats >= this.options.maxRepeats || call.hasDelivered)
+      return false;
+    this.forget(call);
+    call.repeats++;
+    call.mayHaveRun ||= mayHaveRun;
+    call.isAnswered = false;
+    call.state = 'waiting';
+    this.repeatedCount++;
+    if (this.state === 'ready') this.transmit(this.session as Session, call);
+    else this.wait(call);
+    return true;
+  }
+
+  /** The server of this connection is going away: new calls go to a new connection, those in flight end on this one. */
+  private retire(session: Session): void {
+    if (session !== this.session || this.state !== 'ready') return;
+    this.retired.add(session);
+    this.dial();
+    this.events.onDisconnect?.(new ServerGoingAwayError(this.label));
+    this.endIfDone(session);
+  }
+
+  private endIfDone(session: Session): void {
+    if (session.inFlight === 0) session.end();
+  }
+
+  private onEventFlushed(session: Session, call: PendingCall, error: Error | null | undefined): void {
+    // Lost with its connection, and perhaps on its way again on another one.
+    if (call.session !== session) return;
+    if (error) this.onCallLost(call, new ConnectionLostError(this.label, { cause: error }));
     else call.complete();
   }
 
@@ -367,15 +513,10 @@ export class Link implements SessionOwner, CallHost {
   }
 
   private restartDeadline(call: PendingCall): void {
+    // An explicit time limit bounds the whole call.
+    if (call.options.timeoutMs !== undefined) return;
     this.deadlines.remove(call);
     this.deadlines.add(call, this.options.idleTimeoutMs, performance.now());
-  }
-
-  private tellCancelled(call: PendingCall): void {
-    const session = this.readySession;
-    if (call.state === 'sent' && call.kind === 'request' && session?.isUpgraded === true) {
-      session.send(encodeNotice(call.id, 'cancelled', undefined));
-    }
   }
 
   private dial(): void {
@@ -387,6 +528,7 @@ export class Link implements SessionOwner, CallHost {
   private afterLoss(wasReady: boolean, error: UnixSocketError): void {
     if (wasReady && performance.now() - this.readyAt >= STABLE_AFTER_MS) this.backoff.reset();
     const { maxAttempts } = this.options.reconnect;
+    if (this.options.offline === 'fail') this.failWaiting(error);
     if (!this.isReconnecting || (maxAttempts > 0 && this.attempts >= maxAttempts)) {
       this.rest(error);
       return;
@@ -405,14 +547,21 @@ export class Link implements SessionOwner, CallHost {
     this.failWaiting(error);
   }
 
-  private failWaiting(error: UnixSocketError): void {
-    const waiting = [...this.waiting];
-    this.waiting.clear();
-    for (const call of waiting) call.fail(error);
+  private failWaiting(error: UnixSocketError): number {
+    const waiting = this.takeWaiting();
+    for (const call of waiting) {
+      // Never "not sent" of a call that was sent before and put back.
+      call.fail(
+        call.mayHaveRun
+          ? new ConnectionLostError(this.label, { delivery: 'sentNoReply', cause: error })
+          : error,
+      );
+    }
     for (const { reject, timer } of this.takeConnectors()) {
       clearTimeout(timer);
       reject(error);
     }
+    return waiting.length;
   }
 
   private takeConnectors(): Connector[] {
@@ -421,18 +570,39 @@ export class Link implements SessionOwner, CallHost {
     return connectors;
   }
 
-  private async shut(): Promise<void> {
+  private async shut(): Promise<LinkCloseReport> {
     clearTimeout(this.backoffTimer);
+    this.moveTo('draining');
+    const notSent = this.failWaiting(new ClientClosedError('notSent'));
+    if (this.session?.isReady === false) this.session.end();
+    if (this.pending.size > 0)
+      await this.progress(() => this.pending.size === 0, this.options.drainTimeoutMs);
+    const unanswered = [...this.pending.values()];
+    for (const call of unanswered) {
+      this.tellCancelled(call);
+      call.fail(new ClientClosedError('sentNoReply'));
+    }
     this.moveTo('closed');
-    this.failWaiting(new ClientClosedError('notSent'));
-    for (const call of [...this.pending.values()]) call.fail(new ClientClosedError('sentNoReply'));
-    const { session } = this;
-    if (session === undefined) return;
-    const gone = new Promise<void>((resolve) => {
-      this.onSessionGone = resolve;
+    this.session?.end();
+    for (const session of this.retired) session.end();
+    await this.progress(() => this.session === undefined && this.retired.size === 0, Infinity);
+    return Object.freeze({ unanswered: unanswered.length, notSent });
+  }
+
+  /** Resolves once `isReached`, or after `timeoutMs`. */
+  private progress(isReached: () => boolean, timeoutMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = Number.isFinite(timeoutMs) ? setTimeout(() => done(), timeoutMs) : undefined;
+      const done = (): void => {
+        clearTimeout(timer);
+        this.onProgress = undefined;
+        resolve();
+      };
+      this.onProgress = () => {
+        if (isReached()) done();
+      };
+      this.onProgress();
     });
-    session.end();
-    await gone;
   }
 
   private moveTo(to: LinkState): void {
@@ -446,10 +616,11 @@ export class Link implements SessionOwner, CallHost {
 const REFUSALS: ReadonlySet<unknown> = new Set<RefusalCode>(['OVERLOADED', 'DRAINING', 'DEADLINE_EXCEEDED']);
 
 /** The error of a failed response: a refusal before the start, or the handler's own. */
-function remoteError(body: MessageBody): UnixSocketError {
+function remoteError(body: MessageBody, call: PendingCall): UnixSocketError {
   const text = typeof body.error === 'string' ? body.error : JSON.stringify(body.error);
   const { code, details, payload, isRefusal } = readErrorDetail(body.error_detail);
-  if (isRefusal && REFUSALS.has(code)) return new RefusedError(code as RefusalCode, text);
+  if (isRefusal && REFUSALS.has(code))
+    return new RefusedError(code as RefusalCode, text, call.mayHaveRun ? 'sentNoReply' : 'notSent');
   return new RemoteError({
     message: text,
     code: code ?? (text === UNKNOWN_REQUEST_TYPE ? 'UNKNOWN_PATTERN' : undefined),

@@ -1,7 +1,8 @@
+import type { DeadlineLane, Expiring } from '../connection/deadlines.js';
 import { RequestTimeoutError } from '../errors/call.errors.js';
 import type { UnixSocketError } from '../errors/unix-socket.error.js';
 import type { Metadata } from '../protocol/guards.js';
-import type { DeadlineLane, Expiring } from './deadlines.js';
+import type { Session } from './session.js';
 
 /** Hears of one call. After `error` or `complete` nothing more comes. */
 export interface CallObserver {
@@ -12,8 +13,13 @@ export interface CallObserver {
 }
 
 export interface CallOptions {
-  /** Bound on the wait for the first frame. Milliseconds, 0 for never. @default the link's `requestTimeoutMs` */
+  /**
+   * Bound on the whole call, told to an upgraded server as its deadline. Milliseconds, 0 for never.
+   * Without it, the link's `requestTimeoutMs` bounds the wait for the first frame only.
+   */
   readonly timeoutMs?: number | undefined;
+  /** Running it twice does no harm: it is repeated when the connection is lost before an answer. @default false */
+  readonly idempotent?: boolean | undefined;
   /** Metadata beside the payload. */
   readonly meta?: Metadata | undefined;
   /** Whether the data is the output of a custom serializer. */
@@ -25,6 +31,8 @@ export interface CallHost {
   /** Last error of dialling, for a call that never found a connection. */
   readonly lastError: Error | undefined;
   release(call: PendingCall): void;
+  /** An upgraded server should stop working for it. */
+  tellCancelled(call: PendingCall): void;
   noteFailure(error: UnixSocketError): void;
 }
 
@@ -35,8 +43,16 @@ export class PendingCall implements Expiring {
   following: Expiring | undefined;
   expiresAt = 0;
   state: 'waiting' | 'sent' | 'settled' = 'waiting';
+  /** The connection it was sent on. */
+  session: Session | undefined;
   /** Whether any frame of the answer has come. */
   isAnswered = false;
+  /** Whether a value of the answer has been handed on. */
+  hasDelivered = false;
+  /** How often it has been put back to be sent again. */
+  repeats = 0;
+  /** Whether an earlier sending was lost, so that it may have run although it waits. */
+  mayHaveRun = false;
 
   constructor(
     private readonly host: CallHost,
@@ -52,12 +68,19 @@ export class PendingCall implements Expiring {
     readonly startedAt: number,
   ) {}
 
+  /** What can be said of it if it ends without an answer. */
+  get delivery(): 'notSent' | 'sentNoReply' {
+    return this.state === 'waiting' && !this.mayHaveRun ? 'notSent' : 'sentNoReply';
+  }
+
   get isSettled(): boolean {
     return this.state === 'settled';
   }
 
   next(value: unknown, isPacket: boolean): void {
-    if (!this.isSettled) this.observer.next(value, isPacket);
+    if (this.isSettled) return;
+    this.hasDelivered = true;
+    this.observer.next(value, isPacket);
   }
 
   complete(): void {
@@ -79,9 +102,15 @@ export class PendingCall implements Expiring {
   }
 
   onExpired(): void {
-    const delivery = this.state === 'waiting' ? 'notSent' : 'sentNoReply';
+    const { delivery } = this;
+    this.host.tellCancelled(this);
     this.fail(
-      new RequestTimeoutError(this.type, this.timeoutMs, delivery, delivery === 'notSent' ? this.host.lastError : undefined),
+      new RequestTimeoutError(
+        this.type,
+        this.timeoutMs,
+        delivery,
+        this.state === 'waiting' ? this.host.lastError : undefined,
+      ),
     );
   }
 

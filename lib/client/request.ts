@@ -3,7 +3,7 @@ import { encodeJson } from '../protocol/json-codec.js';
 import type { Link } from './link.js';
 import type { CallOptions } from './pending-call.js';
 
-export interface RequestOptions extends Pick<CallOptions, 'timeoutMs' | 'meta'> {
+export interface RequestOptions extends Pick<CallOptions, 'timeoutMs' | 'meta' | 'idempotent'> {
   /** Aborts the call; an upgraded server stops working for it. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -13,14 +13,19 @@ export interface RequestOptions extends Pick<CallOptions, 'timeoutMs' | 'meta'> 
  * @throws RemoteError, RequestTimeoutError, RequestAbortedError, ConnectionLostError, EncodeError and the other
  * errors of a call, each with its `delivery`
  */
-export async function request(link: Link, type: string, data: unknown, options: RequestOptions = {}): Promise<unknown> {
+export async function request(
+  link: Link,
+  type: string,
+  data: unknown,
+  options: RequestOptions = {},
+): Promise<unknown> {
   const { signal } = options;
   if (signal?.aborted === true) throw new RequestAbortedError(type, 'notSent', signal.reason);
   const json = encodeJson(data);
   return new Promise((resolve, reject) => {
     let last: unknown;
     const onAbort = (): void => {
-      const delivery = call.state === 'waiting' ? 'notSent' : 'sentNoReply';
+      const { delivery } = call;
       link.cancel(call);
       reject(new RequestAbortedError(type, delivery, signal?.reason));
     };

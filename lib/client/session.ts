@@ -1,7 +1,13 @@
 import { connect, type Socket } from 'node:net';
 import { Connection, type ConnectionOwner } from '../connection/connection.js';
 import { Heartbeat, type HeartbeatTarget } from '../connection/heartbeat.js';
-import { ConnectError, ConnectionLostError, ConnectionRefusedByServerError, ConnectTimeoutError, PeerSilentError } from '../errors/connection.errors.js';
+import {
+  ConnectError,
+  ConnectionLostError,
+  ConnectionRefusedByServerError,
+  ConnectTimeoutError,
+  PeerSilentError,
+} from '../errors/connection.errors.js';
 import { FrameTimeoutError, MalformedFrameError } from '../errors/protocol.errors.js';
 import { UnixSocketError } from '../errors/unix-socket.error.js';
 import type { Flushed } from '../connection/send-queue.js';
@@ -17,10 +23,10 @@ import { MessageType, type MessageBody } from '../protocol/message-body.js';
 export interface SessionOwner {
   /** The greeting has been read; calls may be sent. */
   onReady(session: Session): void;
-  onResponse(body: MessageBody): void;
+  onResponse(session: Session, body: MessageBody): void;
   onPush(body: MessageBody): void;
   /** An `error` frame of the server's own accord, for example that it is going away. */
-  onNotice(code: string | undefined, text: string): void;
+  onNotice(session: Session, code: string | undefined, text: string): void;
   /** Once, last. */
   onClosed(session: Session, error: UnixSocketError): void;
 }
@@ -35,6 +41,8 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
   lastRoundTripMs: number | undefined;
   maxFrameBytes: number;
   isReady = false;
+  /** Calls sent on this connection that wait for their answer. Kept by the link. */
+  inFlight = 0;
   /** Ids of requests that a plain server still owes an answer, also of those nobody waits for any more. */
   readonly unanswered = new Set<string>();
 
@@ -139,13 +147,18 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
     this.heartbeat.stop();
     this.beatWaiters = [];
     const error = this.connectFailure ?? cause;
-    this.owner.onClosed(this, error instanceof UnixSocketError ? error : new ConnectionLostError(this.label, { cause: error }));
+    this.owner.onClosed(
+      this,
+      error instanceof UnixSocketError ? error : new ConnectionLostError(this.label, { cause: error }),
+    );
   }
 
   silenceLimitMs(): number {
     const { enabled, timeoutMs } = this.options.heartbeat;
     if (!enabled || timeoutMs === 0) return 0;
-    return !this.isUpgraded && this.unanswered.size > 0 ? Math.max(timeoutMs, BUSY_PLAIN_SERVER_SILENCE_MS) : timeoutMs;
+    return !this.isUpgraded && this.unanswered.size > 0
+      ? Math.max(timeoutMs, BUSY_PLAIN_SERVER_SILENCE_MS)
+      : timeoutMs;
   }
 
   beat(): void {
@@ -171,7 +184,7 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
     }
     if (typeof id === 'string') {
       this.unanswered.delete(id);
-      this.owner.onResponse(body);
+      this.owner.onResponse(this, body);
     } else if (typeof id === 'object' && id !== null) {
       this.connection.destroy(new MalformedFrameError('the id of a response is no string'));
     }
@@ -193,7 +206,8 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
     const probe = readInteger(body.probe);
     // Only a probe is answered: a client that answered plain heartbeats would beat with its server for ever.
     if (probe !== undefined && this.isUpgraded) this.send(encodeHeartbeat(extra('probe_ack', probe)));
-    if (body.probe_ack !== undefined && body.probe_ack === this.probe) this.lastRoundTripMs = performance.now() - this.probeSentAt;
+    if (body.probe_ack !== undefined && body.probe_ack === this.probe)
+      this.lastRoundTripMs = performance.now() - this.probeSentAt;
     if (this.isUpgraded && body.probe_ack === undefined) return;
     const waiters = this.beatWaiters;
     this.beatWaiters = [];
@@ -203,7 +217,7 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
   private onNotice(body: MessageBody): void {
     const { code } = readErrorDetail(body.error_detail);
     const text = typeof body.error === 'string' ? body.error : '';
-    if (this.isReady) this.owner.onNotice(code, text);
+    if (this.isReady) this.owner.onNotice(this, code, text);
     else this.connection.destroy(new ConnectionRefusedByServerError(this.label, text));
   }
 }

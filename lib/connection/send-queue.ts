@@ -103,7 +103,8 @@ export class SendQueue {
     let isAccepted = true;
     parts.forEach((part, index) => {
       const done = index === parts.length - 1 ? onFlushed : undefined;
-      isAccepted = typeof part === 'string' ? this.socket.write(part, 'latin1', done) : this.socket.write(part, done);
+      isAccepted =
+        typeof part === 'string' ? this.socket.write(part, 'latin1', done) : this.socket.write(part, done);
     });
     this.socket.uncork();
     return isAccepted;

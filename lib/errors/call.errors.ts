@@ -70,8 +70,39 @@ export class RefusedError extends UnixSocketError {
   constructor(
     readonly code: RefusalCode,
     message: string,
+    /** `sentNoReply` only if an earlier sending of the same call was lost. */
+    delivery: Delivery = 'notSent',
   ) {
-    super(message, { delivery: 'notSent' });
+    super(message, { delivery });
+  }
+}
+
+/** There is no connection, and `offline` says not to wait for one. */
+export class NotConnectedError extends UnixSocketError {
+  override readonly name = 'NotConnectedError';
+  readonly code = 'NOT_CONNECTED';
+
+  constructor(
+    readonly endpoint: string,
+    cause?: unknown,
+  ) {
+    super(`There is no connection to ${endpoint}; the call was not sent.`, { delivery: 'notSent', cause });
+  }
+}
+
+/** Too many calls wait for a connection already; the newest one is turned away. */
+export class OfflineQueueFullError extends UnixSocketError {
+  override readonly name = 'OfflineQueueFullError';
+  readonly code = 'OFFLINE_QUEUE_FULL';
+
+  constructor(
+    readonly endpoint: string,
+    /** What is full. */
+    readonly limit: string,
+  ) {
+    super(`${limit} wait for a connection to ${endpoint} already; this one was not sent.`, {
+      delivery: 'notSent',
+    });
   }
 }
 
@@ -81,8 +112,33 @@ export class ClientClosedError extends UnixSocketError {
   readonly code = 'CLIENT_CLOSED';
 
   constructor(delivery: Delivery) {
-    super(delivery === 'notSent' ? 'The client is closed; make a new one.' : 'The client was closed before the answer came.', {
-      delivery,
-    });
+    super(
+      delivery === 'notSent'
+        ? 'The client is closed; make a new one.'
+        : 'The client was closed before the answer came.',
+      {
+        delivery,
+      },
+    );
+  }
+}
+
+/** The deadline that the caller had given passed. Reason of the handler's `AbortSignal`. */
+export class DeadlineExceededError extends UnixSocketError {
+  override readonly name = 'DeadlineExceededError';
+  readonly code = 'DEADLINE_EXCEEDED';
+
+  constructor(readonly pattern: string) {
+    super(`The caller's deadline for "${pattern}" has passed; nobody waits for the answer.`);
+  }
+}
+
+/** The caller cancelled the call. Reason of the handler's `AbortSignal`. */
+export class CallCancelledError extends UnixSocketError {
+  override readonly name = 'CallCancelledError';
+  readonly code = 'CANCELLED';
+
+  constructor() {
+    super('The caller cancelled the call; nobody waits for the answer.');
   }
 }

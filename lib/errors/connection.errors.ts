@@ -13,8 +13,14 @@ export type ConnectErrorCode =
 const CONNECT_FAILURES: Readonly<Record<string, readonly [ConnectErrorCode, string]>> = {
   ENOENT: ['SOCKET_NOT_FOUND', 'nothing is there yet: start the server, or check the path'],
   ECONNREFUSED: ['CONNECTION_REFUSED', 'nobody listens there: the server has ended, start it again'],
-  EACCES: ['PERMISSION_DENIED', 'this user may not connect: check the mode and owner of the socket and its directory'],
-  EPERM: ['PERMISSION_DENIED', 'this user may not connect: check the mode and owner of the socket and its directory'],
+  EACCES: [
+    'PERMISSION_DENIED',
+    'this user may not connect: check the mode and owner of the socket and its directory',
+  ],
+  EPERM: [
+    'PERMISSION_DENIED',
+    'this user may not connect: check the mode and owner of the socket and its directory',
+  ],
   EAGAIN: ['SERVER_BUSY', 'its backlog is full: it is retried; raise "backlog" if this goes on'],
   ENOTSOCK: ['NOT_A_SOCKET', 'there is a file that is no socket: check the path'],
 };
@@ -45,10 +51,13 @@ export class ConnectTimeoutError extends UnixSocketError {
     readonly timeoutMs: number,
     options: UnixSocketErrorOptions = {},
   ) {
-    super(`No greeting from ${endpoint} within ${timeoutMs} ms: the server is stuck or speaks another protocol.`, {
-      delivery: 'notSent',
-      ...options,
-    });
+    super(
+      `No greeting from ${endpoint} within ${timeoutMs} ms: the server is stuck or speaks another protocol.`,
+      {
+        delivery: 'notSent',
+        ...options,
+      },
+    );
   }
 }
 
@@ -80,7 +89,9 @@ export class PeerSilentError extends UnixSocketError {
     readonly peer: string,
     readonly timeoutMs: number,
   ) {
-    super(`Nothing was received from ${peer} for ${timeoutMs} ms: it is stopped, stuck or gone. The connection is closed.`);
+    super(
+      `Nothing was received from ${peer} for ${timeoutMs} ms: it is stopped, stuck or gone. The connection is closed.`,
+    );
   }
 }
 
@@ -107,6 +118,29 @@ export class ConnectionRefusedByServerError extends UnixSocketError {
     readonly reason: string,
     options: UnixSocketErrorOptions = {},
   ) {
-    super(`${endpoint} refused the connection: ${reason}. It is tried again later.`, { delivery: 'notSent', ...options });
+    super(`${endpoint} refused the connection: ${reason}. It is tried again later.`, {
+      delivery: 'notSent',
+      ...options,
+    });
+  }
+}
+
+/** The server announced that it is going away. What is in flight is still answered; new calls go to its successor. */
+export class ServerGoingAwayError extends UnixSocketError {
+  override readonly name = 'ServerGoingAwayError';
+  readonly code = 'GOING_AWAY';
+
+  constructor(readonly endpoint: string) {
+    super(`The server at ${endpoint} is going away; the link moves to its successor.`);
+  }
+}
+
+/** The server was closed while a handler ran. Reason of the handler's `AbortSignal`; never reaches a caller. */
+export class ServerClosedError extends UnixSocketError {
+  override readonly name = 'ServerClosedError';
+  readonly code = 'SERVER_CLOSED';
+
+  constructor() {
+    super('The server was closed before the handler finished.');
   }
 }

@@ -11,7 +11,9 @@ export class InvalidOptionError extends UnixSocketError {
     readonly value: unknown,
     readonly expectation: string,
   ) {
-    super(`Option "${option}" is ${inspect(value, { depth: 1, breakLength: Infinity })}; expected ${expectation}.`);
+    super(
+      `Option "${option}" is ${inspect(value, { depth: 1, breakLength: Infinity })}; expected ${expectation}.`,
+    );
   }
 }
 

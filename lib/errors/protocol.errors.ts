@@ -9,7 +9,10 @@ export class MalformedFrameError extends UnixSocketError {
     readonly reason: string,
     options?: UnixSocketErrorOptions,
   ) {
-    super(`Malformed frame: ${reason}. The connection is closed; check that the peer speaks this protocol.`, options);
+    super(
+      `Malformed frame: ${reason}. The connection is closed; check that the peer speaks this protocol.`,
+      options,
+    );
   }
 }
 
@@ -23,7 +26,10 @@ export class FrameTooLargeError extends UnixSocketError {
     readonly limitBytes: number,
     options?: UnixSocketErrorOptions,
   ) {
-    super(`A frame of ${bytes} bytes exceeds the limit of ${limitBytes}. Raise "maxFrameBytes" on both ends or send less.`, options);
+    super(
+      `A frame of ${bytes} bytes exceeds the limit of ${limitBytes}. Raise "maxFrameBytes" on both ends or send less.`,
+      options,
+    );
   }
 }
 

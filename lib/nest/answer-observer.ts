@@ -27,7 +27,8 @@ export class AnswerObserver<T> implements CallObserver {
   }
 
   error(error: UnixSocketError): void {
-    if (this.isDeserializerCustom && error instanceof RemoteError) this.deserialize({ err: error.payload, isDisposed: true });
+    if (this.isDeserializerCustom && error instanceof RemoteError)
+      this.deserialize({ err: error.payload, isDisposed: true });
     this.afterChain(() => this.subscriber.error(error));
   }
 

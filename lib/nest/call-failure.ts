@@ -8,7 +8,7 @@ import { INTERNAL_ERROR } from './unix-socket.constants.js';
  */
 export function failureFromPayload(payload: unknown): CallFailure {
   if (typeof payload !== 'object' || payload === null) {
-    return { message: payload === undefined ? INTERNAL_ERROR : String(payload), payload };
+    return { message: payload === undefined ? INTERNAL_ERROR : inspectText(payload), payload };
   }
   const { message, code, details } = payload as { message?: unknown; code?: unknown; details?: unknown };
   return {
@@ -17,6 +17,10 @@ export function failureFromPayload(payload: unknown): CallFailure {
     details,
     payload,
   };
+}
+
+function inspectText(payload: unknown): string {
+  return typeof payload === 'string' ? payload : inspect(payload);
 }
 
 function textOf(payload: object): string {

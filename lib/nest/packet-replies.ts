@@ -16,7 +16,8 @@ export interface OutgoingPacket {
  * client gets what the serializer made, whole; a plain one the `response` in it.
  */
 export function serializedReplies(serializer: ConsumerSerializer): ReplyWriter {
-  const packet = (call: IncomingCall, fields: OutgoingPacket): unknown => serializer.serialize({ ...fields, id: call.message.id as string });
+  const packet = (call: IncomingCall, fields: OutgoingPacket): unknown =>
+    serializer.serialize({ ...fields, id: call.message.id as string });
   const responseOf = (value: unknown): unknown => (value as OutgoingPacket | undefined)?.response;
   return {
     next(call, value) {

@@ -10,12 +10,11 @@ import {
   type WritePacket,
 } from '@nestjs/microservices';
 import { AsyncSubject, Observable } from 'rxjs';
-import { Link, type LinkStats } from '../client/link.js';
+import { Link, type LinkCloseReport, type LinkStats } from '../client/link.js';
 import type { LinkState } from '../client/link-state.js';
 import type { CallOptions } from '../client/pending-call.js';
 import type { PushHandler, ReceivedPush } from '../client/push-stream.js';
 import { request, type RequestOptions } from '../client/request.js';
-import type { UnixSocketError } from '../errors/unix-socket.error.js';
 import type { LinkOptions } from '../options/client-options.js';
 import type { Metadata } from '../protocol/guards.js';
 import { encodeJson } from '../protocol/json-codec.js';
@@ -50,7 +49,7 @@ const DEFAULT_HEALTH_TIMEOUT_MS = 3_000;
  * @example
  * ClientsModule.register([{ name: 'WORKER', customClass: UnixSocketClientProxy, options: { path: '/run/app/app.sock' } }])
  */
-export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents, UnixSocketClientStatus> {
+export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
   protected readonly logger = new Logger(UnixSocketClientProxy.name);
   private readonly link: Link;
   private readonly emitter = new EventEmitter();
@@ -82,15 +81,18 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents, U
         if (attempt === 2) this.logger.warn(`${error.message} Trying again until it works.`);
         this.emitter.emit('reconnecting', attempt, delayMs, error);
       },
-      onPushHandlerError: (error, push) => this.logger.error(error, `The handler of the push "${push.type}" failed`),
-      onPushesDropped: () => this.logger.warn('Handlers of pushes are too slow; the oldest waiting pushes are dropped'),
+      onPushHandlerError: (error, push) =>
+        this.logger.error(error, `The handler of the push "${push.type}" failed`),
+      onPushesDropped: () =>
+        this.logger.warn('Handlers of pushes are too slow; the oldest waiting pushes are dropped'),
       onNotice: (code, text) => this.logger.debug(`${this.link.label} says: ${text} (${code ?? 'no code'})`),
     });
     this.link.pushes.subscribe(undefined, (_data, push) => {
       if (this.emitter.listenerCount('push') > 0) this.emitter.emit('push', push);
     });
     this._status$.next(UnixSocketClientStatus.Disconnected);
-    if (options?.eager === true) this.link.connect().catch((error: Error) => this.logger.debug(error.message));
+    if (options?.eager === true)
+      this.link.connect().catch((error: Error) => this.logger.debug(error.message));
   }
 
   /**
@@ -101,8 +103,16 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents, U
     return this.link.connect();
   }
 
-  /** Fails what is pending and ends the connection. Idempotent. */
-  close(): Promise<void> {
+  /** Each change of the connection's state, beginning with the present one. */
+  override get status(): Observable<UnixSocketClientStatus> {
+    return super.status as Observable<UnixSocketClientStatus>;
+  }
+
+  /**
+   * Takes no more calls, waits `drainTimeoutMs` for answers, fails the rest, ends the connection. Idempotent.
+   * Tells what was not delivered.
+   */
+  close(): Promise<LinkCloseReport> {
     return this.link.close();
   }
 
@@ -119,17 +129,21 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents, U
 
   /**
    * A request; each subscription makes one call, and unsubscribing cancels it. `data` may be null, not undefined.
-   * Errors are {@link UnixSocketError}s with their `delivery`.
+   * Errors are `UnixSocketError`s with their `delivery`.
    */
-  // The signature is Nest's.
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any
   override send<TResult = any, TInput = any>(pattern: any, data: TInput): Observable<TResult> {
-    if (pattern === undefined || pattern === null || data === undefined) return super.send(pattern, undefined as TInput);
+    if (pattern === undefined || pattern === null || data === undefined)
+      return super.send(pattern, undefined as TInput);
     return new Observable((subscriber) => {
       const link = this.link;
       try {
         const { type, json, options } = this.prepare(pattern, data);
-        const call = link.call(type, json, options, new AnswerObserver(subscriber, this.deserializer, this.hasDeserializer));
+        const call = link.call(
+          type,
+          json,
+          options,
+          new AnswerObserver(subscriber, this.deserializer, this.hasDeserializer),
+        );
         return () => link.cancel(call);
       } catch (error) {
         subscriber.error(error);
@@ -142,9 +156,9 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents, U
    * An event, sent at once whether or not anybody subscribes. Completes once the kernel has it; errors if it could
    * not be sent.
    */
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any
   override emit<TResult = any, TInput = any>(pattern: any, data: TInput): Observable<TResult> {
-    if (pattern === undefined || pattern === null || data === undefined) return super.emit(pattern, undefined as TInput);
+    if (pattern === undefined || pattern === null || data === undefined)
+      return super.emit(pattern, undefined as TInput);
     const outcome = new AsyncSubject<TResult>();
     try {
       const { type, json, options } = this.prepare(pattern, data);
@@ -166,7 +180,11 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents, U
    * A request as a promise; of a stream, the last value.
    * @throws what `send` errors with, and RequestAbortedError
    */
-  async request<T = unknown>(pattern: string | object, data: unknown, options: RequestOptions = {}): Promise<T> {
+  async request<T = unknown>(
+    pattern: string | object,
+    data: unknown,
+    options: RequestOptions = {},
+  ): Promise<T> {
     return (await request(this.link, this.typeOf(pattern), data, options)) as T;
   }
 
@@ -240,7 +258,8 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents, U
 
     const packet: DispatchedPacket = { pattern, data };
     onDispatchHook?.(packet);
-    if (packet.metadata !== undefined) options = { ...options, meta: { ...packet.metadata, ...options.meta } };
+    if (packet.metadata !== undefined)
+      options = { ...options, meta: { ...packet.metadata, ...options.meta } };
     if (!this.hasSerializer) return { type, json: encodeJson(data), options };
     const serialized: unknown = this.serializer.serialize({ ...packet, id: '' });
     return { type, json: encodeJson(serialized), options: { ...options, isPacket: true } };

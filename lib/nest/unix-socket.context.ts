@@ -3,7 +3,12 @@ import type { Metadata } from '../protocol/guards.js';
 import type { ClientConnection } from '../server/client-connection.js';
 import type { IncomingCall } from '../server/incoming-call.js';
 
-type ContextArgs = [connection: ClientConnection, pattern: string, metadata: Metadata | undefined, call: IncomingCall];
+type ContextArgs = [
+  connection: ClientConnection,
+  pattern: string,
+  metadata: Metadata | undefined,
+  call: IncomingCall,
+];
 
 /** What `@Ctx()` gives: who calls, what for, and whether anybody still waits for the answer. */
 export class UnixSocketContext extends BaseRpcContext<ContextArgs> {

@@ -3,7 +3,11 @@ import type { UnixSocketError } from '../errors/unix-socket.error.js';
 import type { ClientConnection } from '../server/client-connection.js';
 
 /** Values of `server.status`. */
-export const UnixSocketServerStatus = { Listening: 'connected', Degraded: 'degraded', Closed: 'disconnected' } as const;
+export const UnixSocketServerStatus = {
+  Listening: 'connected',
+  Degraded: 'degraded',
+  Closed: 'disconnected',
+} as const;
 export type UnixSocketServerStatus = (typeof UnixSocketServerStatus)[keyof typeof UnixSocketServerStatus];
 
 /** Values of `client.status`. */

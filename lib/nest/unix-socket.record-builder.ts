@@ -1,10 +1,12 @@
 import type { CallOptions } from '../client/pending-call.js';
 
+export type RecordOptions = Pick<CallOptions, 'timeoutMs' | 'meta' | 'idempotent'>;
+
 /** A payload with settings for its one call. Made by {@link UnixSocketRecordBuilder}. */
 export class UnixSocketRecord<T = unknown> {
   constructor(
     readonly data: T,
-    readonly options: Pick<CallOptions, 'timeoutMs' | 'meta'>,
+    readonly options: RecordOptions,
   ) {}
 }
 
@@ -13,7 +15,7 @@ export class UnixSocketRecord<T = unknown> {
  * @example client.send('report', new UnixSocketRecordBuilder(query).setTimeout(60_000).build())
  */
 export class UnixSocketRecordBuilder<T> {
-  private options: Pick<CallOptions, 'timeoutMs' | 'meta'> = {};
+  private options: RecordOptions = {};
 
   constructor(private readonly data: T) {}
 
@@ -23,7 +25,13 @@ export class UnixSocketRecordBuilder<T> {
     return this;
   }
 
-  /** Bound on the wait for the answer of this call. Milliseconds, 0 for never. */
+  /** Running it twice does no harm: it is repeated when the connection is lost before an answer. */
+  setIdempotent(idempotent = true): this {
+    this.options = { ...this.options, idempotent };
+    return this;
+  }
+
+  /** Bound on this whole call, told to an upgraded server as its deadline. Milliseconds, 0 for never. */
   setTimeout(timeoutMs: number): this {
     this.options = { ...this.options, timeoutMs };
     return this;

@@ -15,7 +15,7 @@ import type { SocketServerOptions } from '../options/server-options.js';
 import type { ClientConnection, PushOutcome } from '../server/client-connection.js';
 import type { IncomingCall } from '../server/incoming-call.js';
 import type { RequestHandlerFunction, RequestHandlerRegistry } from '../server/request-handler-registry.js';
-import { SocketServer, type ServerStats } from '../server/socket-server.js';
+import { SocketServer, type ServerCloseReport, type ServerStats } from '../server/socket-server.js';
 import { CallResponder, eventReplies, plainReplies, type ReplyWriter } from './call-responder.js';
 import { serializedReplies } from './packet-replies.js';
 import { UNIX_SOCKET_TRANSPORT } from './unix-socket.constants.js';
@@ -50,6 +50,7 @@ export class UnixSocketServer
   private readonly replies: ReplyWriter;
   private readonly hasDeserializer: boolean;
   private readonly idleStartHook: unknown;
+  private closing: Promise<ServerCloseReport> | undefined;
   private readonly unknownEvents = new Set<string>();
 
   /** @throws InvalidOptionError, PathTooLongError */
@@ -112,11 +113,19 @@ export class UnixSocketServer
     );
   }
 
-  /** Stops listening and ends every connection. Called by Nest. Idempotent. */
-  async close(): Promise<void> {
-    await this.core.close();
-    this._status$.next(UnixSocketServerStatus.Closed);
-    this.emitter.emit('close');
+  /**
+   * Gives up its address, tells clients to go elsewhere, lets running handlers finish within `drainTimeoutMs`,
+   * cancels the rest, ends every connection. Called by Nest. Idempotent. Tells what did not finish.
+   */
+  close(): Promise<ServerCloseReport> {
+    this.closing ??= this.core.close().then((report) => {
+      if (report.cancelled > 0)
+        this.logger.error(`Closed while ${report.cancelled} calls were running; they were cancelled`);
+      this._status$.next(UnixSocketServerStatus.Closed);
+      this.emitter.emit('close');
+      return report;
+    });
+    return this.closing;
   }
 
   on<E extends keyof UnixSocketServerEvents>(event: E, listener: UnixSocketServerEvents[E]): this {
@@ -196,20 +205,29 @@ export class UnixSocketServer
     return this.getHandlerByPattern(type) ?? undefined;
   }
 
-  private run(call: IncomingCall, handler: MessageHandler, pattern: string, data: unknown, meta: UnixSocketMetadata): void {
+  private run(
+    call: IncomingCall,
+    handler: MessageHandler,
+    pattern: string,
+    data: unknown,
+    meta: UnixSocketMetadata,
+  ): void {
     const context = new UnixSocketContext([call.connection, pattern, meta, call]);
     if (this.onProcessingStartHook === this.idleStartHook && this.onProcessingEndHook === undefined) {
       this.execute(call, handler, data, context, undefined);
       return;
     }
-    this.onProcessingStartHook(this.transportId, context, () =>
-      // Hooks may await the end of processing, as on other transports.
-      new Promise<void>((resolve) => {
-        this.execute(call, handler, data, context, () => {
-          this.onProcessingEndHook?.(this.transportId, context);
-          resolve();
-        });
-      }),
+    this.onProcessingStartHook(
+      this.transportId,
+      context,
+      () =>
+        // Hooks may await the end of processing, as on other transports.
+        new Promise<void>((resolve) => {
+          this.execute(call, handler, data, context, () => {
+            this.onProcessingEndHook?.(this.transportId, context);
+            resolve();
+          });
+        }),
     );
   }
 
@@ -234,9 +252,16 @@ export class UnixSocketServer
   private async onPacket(call: IncomingCall, type: string): Promise<void> {
     const { isPacket, data, id, kind, meta } = call.message;
     try {
-      const raw = isPacket ? data : { pattern: type, data, ...(kind === 'request' ? { id } : {}), ...(meta ? { metadata: meta } : {}) };
-      const packet = (await this.deserializer.deserialize(raw)) as { pattern: unknown; data: unknown; metadata?: UnixSocketMetadata };
-      const pattern = typeof packet.pattern === 'string' ? packet.pattern : this.normalizePattern(packet.pattern as never);
+      const raw = isPacket
+        ? data
+        : { pattern: type, data, ...(kind === 'request' ? { id } : {}), ...(meta ? { metadata: meta } : {}) };
+      const packet = (await this.deserializer.deserialize(raw)) as {
+        pattern: unknown;
+        data: unknown;
+        metadata?: UnixSocketMetadata;
+      };
+      const pattern =
+        typeof packet.pattern === 'string' ? packet.pattern : this.normalizePattern(packet.pattern as never);
       const handler = this.findHandler(pattern);
       if (handler !== undefined) {
         this.run(call, handler, pattern, packet.data, packet.metadata ?? meta);
@@ -253,7 +278,9 @@ export class UnixSocketServer
   private noteUnknownEvent(pattern: string): void {
     if (this.unknownEvents.has(pattern) || this.unknownEvents.size >= LOGGED_UNKNOWN_EVENTS) return;
     this.unknownEvents.add(pattern);
-    this.logger.error(`No handler for the event ${JSON.stringify(pattern.slice(0, 200))}; it was dropped. Said once for each pattern.`);
+    this.logger.error(
+      `No handler for the event ${JSON.stringify(pattern.slice(0, 200))}; it was dropped. Said once for each pattern.`,
+    );
   }
 
   private readonly onUnexpected = (error: unknown): void => {

@@ -1,5 +1,15 @@
 import { resolveEndpoint, type Endpoint, type EndpointOptions } from './endpoint.js';
-import { aBoolean, aString, atLeast, milliseconds, numberFrom, oneOf, resolveTable, type Given, type Rules } from './rules.js';
+import {
+  aBoolean,
+  aString,
+  atLeast,
+  milliseconds,
+  numberFrom,
+  oneOf,
+  resolveTable,
+  type Given,
+  type Rules,
+} from './rules.js';
 
 /** Reconnecting: when, and for how long. */
 export interface ReconnectSettings {
@@ -28,6 +38,12 @@ export interface ClientHeartbeat {
 /** How `emit` reaches the server: as a push, as a request whose answer is dropped, or whichever the server understands. */
 export type EventsAs = 'auto' | 'push' | 'request';
 
+/**
+ * What happens to a call made while there is no connection. `wait`: it waits for one, within its own time limit.
+ * `fail`: it fails at once, or with the attempt that is under way. `{ queue }`: as `wait`, for so many calls.
+ */
+export type OfflinePolicy = 'wait' | 'fail' | { readonly queue: number };
+
 /** Options of the client beside where it connects, with their defaults filled in. */
 export interface ClientSettings {
   /** Who this client is; only kept for the application's use. @default '' */
@@ -48,6 +64,16 @@ export interface ClientSettings {
   frameTimeoutMs: number;
   /** Calls fail while more than this waits to be taken by the server. @default 67108864 (64 MiB) */
   maxSendQueueBytes: number;
+  /** @default 'wait' */
+  offline: OfflinePolicy;
+  /** Calls that may wait for a connection. @default 65536 */
+  maxOfflineCalls: number;
+  /** Bytes of calls that may wait for a connection. @default 67108864 (64 MiB) */
+  maxOfflineBytes: number;
+  /** How often one call is sent again: an idempotent one after a loss, any one that a server going away refused. @default 10 */
+  maxRepeats: number;
+  /** How long `close()` waits for answers. Milliseconds. @default 5000 */
+  drainTimeoutMs: number;
   /** Pushes that may wait for a slow `onPush` handler; the oldest are dropped beyond. @default 10000 */
   maxQueuedPushes: number;
 }
@@ -76,6 +102,11 @@ export const CLIENT_DEFAULTS: Readonly<ClientSettings> = {
   maxFrameBytes: 16 * MIB,
   frameTimeoutMs: 30_000,
   maxSendQueueBytes: 64 * MIB,
+  offline: 'wait',
+  maxOfflineCalls: 65_536,
+  maxOfflineBytes: 64 * MIB,
+  maxRepeats: 10,
+  drainTimeoutMs: 5_000,
   maxQueuedPushes: 10_000,
 };
 
@@ -87,7 +118,11 @@ export const RECONNECT_DEFAULTS: Readonly<ReconnectSettings> = {
   maxAttempts: 0,
 };
 
-export const CLIENT_HEARTBEAT_DEFAULTS: Readonly<ClientHeartbeat> = { enabled: true, intervalMs: 15_000, timeoutMs: 45_000 };
+export const CLIENT_HEARTBEAT_DEFAULTS: Readonly<ClientHeartbeat> = {
+  enabled: true,
+  intervalMs: 15_000,
+  timeoutMs: 45_000,
+};
 
 const RULES: Rules<ClientSettings> = {
   accountId: aString,
@@ -99,6 +134,15 @@ const RULES: Rules<ClientSettings> = {
   maxFrameBytes: atLeast(1_024),
   frameTimeoutMs: milliseconds(0),
   maxSendQueueBytes: atLeast(1_024),
+  offline: {
+    expected: '"wait", "fail" or { queue: a whole number of at least 1 }',
+    accepts: (value) =>
+      value === 'wait' || value === 'fail' || Number((value as { queue?: unknown } | null)?.queue) >= 1,
+  },
+  maxOfflineCalls: atLeast(1),
+  maxOfflineBytes: atLeast(1),
+  maxRepeats: atLeast(0),
+  drainTimeoutMs: milliseconds(0),
   maxQueuedPushes: atLeast(1),
 };
 
@@ -110,7 +154,11 @@ const RECONNECT_RULES: Rules<ReconnectSettings> = {
   maxAttempts: atLeast(0),
 };
 
-const HEARTBEAT_RULES: Rules<ClientHeartbeat> = { enabled: aBoolean, intervalMs: milliseconds(0), timeoutMs: milliseconds(0) };
+const HEARTBEAT_RULES: Rules<ClientHeartbeat> = {
+  enabled: aBoolean,
+  intervalMs: milliseconds(0),
+  timeoutMs: milliseconds(0),
+};
 
 /** @throws InvalidOptionError, PathTooLongError */
 export function resolveLinkOptions(options: LinkOptions | undefined): ResolvedLinkOptions {

@@ -34,7 +34,8 @@ export function resolveEndpoint(options: EndpointOptions | undefined): Endpoint 
     throw new InvalidOptionError('path', path, 'the path of a Unix socket (or "port", for TCP)');
   }
   if (path === undefined) return tcpEndpoint(host ?? DEFAULT_HOST, port);
-  if (port !== undefined) throw new InvalidOptionError('port', port, 'no port beside "path": an endpoint is one or the other');
+  if (port !== undefined)
+    throw new InvalidOptionError('port', port, 'no port beside "path": an endpoint is one or the other');
   if (typeof path !== 'string' || path === '' || path.includes('\0')) {
     throw new InvalidOptionError('path', path, 'a non-empty string without NUL');
   }
@@ -46,11 +47,14 @@ export function resolveEndpoint(options: EndpointOptions | undefined): Endpoint 
 /** For messages: the path, or `host:port`. */
 export function endpointLabel(endpoint: Endpoint): string {
   if ('path' in endpoint) return endpoint.path;
-  return endpoint.host.includes(':') ? `[${endpoint.host}]:${endpoint.port}` : `${endpoint.host}:${endpoint.port}`;
+  return endpoint.host.includes(':')
+    ? `[${endpoint.host}]:${endpoint.port}`
+    : `${endpoint.host}:${endpoint.port}`;
 }
 
 function tcpEndpoint(host: unknown, port: unknown): TcpEndpoint {
-  if (typeof host !== 'string' || host === '') throw new InvalidOptionError('host', host, 'a host name or address');
+  if (typeof host !== 'string' || host === '')
+    throw new InvalidOptionError('host', host, 'a host name or address');
   if (!Number.isInteger(port) || (port as number) < 0 || (port as number) > 65_535) {
     throw new InvalidOptionError('port', port, 'a whole number from 0 to 65535');
   }

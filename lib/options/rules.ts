@@ -12,14 +12,20 @@ export type Rules<T> = { readonly [K in keyof T]-?: Rule };
 export type Given<T> = { readonly [K in keyof T]?: T[K] | undefined };
 
 /** Defaults filled in, checked, frozen. @throws InvalidOptionError naming the first bad option. */
-export function resolveTable<T extends object>(given: Given<T> | undefined, defaults: T, rules: Rules<T>, prefix = ''): Readonly<T> {
+export function resolveTable<T extends object>(
+  given: Given<T> | undefined,
+  defaults: T,
+  rules: Rules<T>,
+  prefix = '',
+): Readonly<T> {
   if (given !== undefined && (typeof given !== 'object' || given === null)) {
     throw new InvalidOptionError(prefix.slice(0, -1) || 'options', given, 'an object');
   }
   const resolved = { ...defaults };
   for (const key of Object.keys(rules) as (keyof T & string)[]) {
     resolved[key] = given?.[key] ?? defaults[key];
-    if (!rules[key].accepts(resolved[key])) throw new InvalidOptionError(prefix + key, resolved[key], rules[key].expected);
+    if (!rules[key].accepts(resolved[key]))
+      throw new InvalidOptionError(prefix + key, resolved[key], rules[key].expected);
   }
   return Object.freeze(resolved);
 }
@@ -44,12 +50,16 @@ export function numberFrom(minimum: number): Rule {
 export function milliseconds(minimum: number): Rule {
   return {
     expected: `a number of milliseconds from ${minimum} to 2147483647`,
-    accepts: (value) => Number.isFinite(value) && (value as number) >= minimum && (value as number) <= 0x7fff_ffff,
+    accepts: (value) =>
+      Number.isFinite(value) && (value as number) >= minimum && (value as number) <= 0x7fff_ffff,
   };
 }
 
 export function oneOf(...values: readonly string[]): Rule {
-  return { expected: values.map((value) => `"${value}"`).join(' or '), accepts: (value) => values.includes(value as string) };
+  return {
+    expected: values.map((value) => `"${value}"`).join(' or '),
+    accepts: (value) => values.includes(value as string),
+  };
 }
 
 export const aBoolean: Rule = { expected: 'true or false', accepts: (value) => typeof value === 'boolean' };

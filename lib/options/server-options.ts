@@ -1,5 +1,14 @@
 import { resolveEndpoint, type Endpoint, type EndpointOptions } from './endpoint.js';
-import { aBoolean, aString, atLeast, milliseconds, oneOf, resolveTable, type Given, type Rules } from './rules.js';
+import {
+  aBoolean,
+  aString,
+  atLeast,
+  milliseconds,
+  oneOf,
+  resolveTable,
+  type Given,
+  type Rules,
+} from './rules.js';
 
 /** How requests of one connection run: side by side, or one after the other as the original server does. */
 export type Handling = 'concurrent' | 'sequential';
@@ -75,7 +84,11 @@ export const SERVER_DEFAULTS: Readonly<ServerSettings> = {
   pathWatchIntervalMs: 5_000,
 };
 
-export const SERVER_HEARTBEAT_DEFAULTS: Readonly<ServerHeartbeat> = { enabled: true, intervalMs: 15_000, timeoutMs: 60_000 };
+export const SERVER_HEARTBEAT_DEFAULTS: Readonly<ServerHeartbeat> = {
+  enabled: true,
+  intervalMs: 15_000,
+  timeoutMs: 60_000,
+};
 
 const RULES: Rules<ServerSettings> = {
   accountId: aString,
@@ -89,12 +102,22 @@ const RULES: Rules<ServerSettings> = {
   maxSendQueueBytes: atLeast(1_024),
   drainTimeoutMs: milliseconds(0),
   backlog: atLeast(1),
-  mode: { expected: 'a file mode from 0 to 0o777', accepts: (value) => Number.isInteger(value) && Number(value) >= 0 && Number(value) <= 0o777 },
-  group: { expected: 'a numeric group id, or -1', accepts: (value) => Number.isInteger(value) && Number(value) >= -1 },
+  mode: {
+    expected: 'a file mode from 0 to 0o777',
+    accepts: (value) => Number.isInteger(value) && Number(value) >= 0 && Number(value) <= 0o777,
+  },
+  group: {
+    expected: 'a numeric group id, or -1',
+    accepts: (value) => Number.isInteger(value) && Number(value) >= -1,
+  },
   pathWatchIntervalMs: milliseconds(0),
 };
 
-const HEARTBEAT_RULES: Rules<ServerHeartbeat> = { enabled: aBoolean, intervalMs: milliseconds(0), timeoutMs: milliseconds(0) };
+const HEARTBEAT_RULES: Rules<ServerHeartbeat> = {
+  enabled: aBoolean,
+  intervalMs: milliseconds(0),
+  timeoutMs: milliseconds(0),
+};
 
 /** @throws InvalidOptionError, PathTooLongError */
 export function resolveServerOptions(options: SocketServerOptions | undefined): ResolvedServerOptions {

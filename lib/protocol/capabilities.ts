@@ -2,7 +2,16 @@
  * What this package understands beyond the base protocol. A server lists it in its greeting, a client in its
  * `hello`; extension keys go only to a peer that has shown one of them.
  */
-export const CAPABILITIES: readonly string[] = ['stream', 'cancel', 'meta', 'error_detail', 'packet', 'probe'];
+export const CAPABILITIES: readonly string[] = [
+  'stream',
+  'cancel',
+  'deadline',
+  'meta',
+  'error_detail',
+  'packet',
+  'probe',
+  'going_away',
+];
 
 /** The text the protocol fixes for a request that nothing handles. */
 export const UNKNOWN_REQUEST_TYPE = 'Unknown request type';

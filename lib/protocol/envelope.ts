@@ -14,7 +14,13 @@ export function extra(key: string, value: unknown): string {
   return value === undefined ? '' : `,"${key}":${asciiJson(value)}`;
 }
 
-export function encodeRequest(id: string, type: string, json: string, extras: string, maxFrameBytes: number): Frame {
+export function encodeRequest(
+  id: string,
+  type: string,
+  json: string,
+  extras: string,
+  maxFrameBytes: number,
+): Frame {
   return encodeFrame(
     `{"msg_type":"request","request_id":"${id}","data":{"type":${typeJson(type)},"data":`,
     json,
@@ -23,7 +29,13 @@ export function encodeRequest(id: string, type: string, json: string, extras: st
   );
 }
 
-export function encodePush(id: string, type: string, json: string, extras: string, maxFrameBytes: number): Frame {
+export function encodePush(
+  id: string,
+  type: string,
+  json: string,
+  extras: string,
+  maxFrameBytes: number,
+): Frame {
   return encodeFrame(
     `{"msg_type":"push","request_id":"${id}","data":{"type":${typeJson(type)},"data":`,
     json,
@@ -34,7 +46,12 @@ export function encodePush(id: string, type: string, json: string, extras: strin
 
 /** @param id the request's id, whatever it was: it goes back unchanged */
 export function encodeResponse(id: unknown, json: string, extras: string, maxFrameBytes: number): Frame {
-  return encodeFrame(`{"msg_type":"response","request_id":${idJson(id)},"data":`, json, `,${trailer(extras)}`, maxFrameBytes);
+  return encodeFrame(
+    `{"msg_type":"response","request_id":${idJson(id)},"data":`,
+    json,
+    `,${trailer(extras)}`,
+    maxFrameBytes,
+  );
 }
 
 /** A failed response. An empty text would read as success, so it never goes out. */
@@ -48,7 +65,12 @@ export function encodeFailure(id: unknown, text: string, detail: unknown, maxFra
 }
 
 export function encodeHeartbeat(extras: string): Frame {
-  return encodeFrame('{"msg_type":"heartbeat","request_id":"","data":', NO_JSON, `,${trailer(extras)}`, Infinity);
+  return encodeFrame(
+    '{"msg_type":"heartbeat","request_id":"","data":',
+    NO_JSON,
+    `,${trailer(extras)}`,
+    Infinity,
+  );
 }
 
 /**

@@ -91,7 +91,8 @@ export class FrameReader {
   private reserve(bytes: number): void {
     const room = this.partial?.length ?? 0;
     if (bytes <= room) return;
-    const wanted = this.neededBytes <= EAGER_FRAME_BYTES ? this.neededBytes : Math.min(this.neededBytes, bytes * 2);
+    const wanted =
+      this.neededBytes <= EAGER_FRAME_BYTES ? this.neededBytes : Math.min(this.neededBytes, bytes * 2);
     const larger = Buffer.allocUnsafe(Math.max(wanted, SMALLEST_ROOM_BYTES));
     this.partial?.copy(larger, 0, 0, this.partialBytes);
     this.partial = larger;

@@ -18,7 +18,8 @@ const LARGEST_STRING_FRAME_BYTES = 8 * 1024;
 export function encodeFrame(head: string, json: string, tail: string, maxFrameBytes: number): Frame {
   const jsonBytes = Buffer.byteLength(json);
   const bodyBytes = head.length + jsonBytes + tail.length;
-  if (bodyBytes > maxFrameBytes) throw new FrameTooLargeError(bodyBytes, maxFrameBytes, { delivery: 'notSent' });
+  if (bodyBytes > maxFrameBytes)
+    throw new FrameTooLargeError(bodyBytes, maxFrameBytes, { delivery: 'notSent' });
   const isAscii = jsonBytes === json.length;
   if (isAscii && bodyBytes <= LARGEST_STRING_FRAME_BYTES) return header(bodyBytes) + head + json + tail;
 
@@ -44,5 +45,10 @@ function escape(character: string): string {
 }
 
 function header(bodyBytes: number): string {
-  return String.fromCharCode(bodyBytes >>> 24, (bodyBytes >>> 16) & 0xff, (bodyBytes >>> 8) & 0xff, bodyBytes & 0xff);
+  return String.fromCharCode(
+    bodyBytes >>> 24,
+    (bodyBytes >>> 16) & 0xff,
+    (bodyBytes >>> 8) & 0xff,
+    bodyBytes & 0xff,
+  );
 }

@@ -17,10 +17,14 @@ const TOO_SHORT_TO_BE_DEEP = 2 * MAX_DEPTH;
 export function encodeJson(value: unknown): string {
   try {
     // Undefined for what has no JSON form at all: undefined itself, a function, a symbol.
-    return (JSON.stringify(holdsBinary(value, 0) ? tagBinary(value, '') : value) as string | undefined) ?? 'null';
+    return (
+      (JSON.stringify(holdsBinary(value, 0) ? tagBinary(value, '') : value) as string | undefined) ?? 'null'
+    );
   } catch (error) {
     if (error instanceof EncodeError) throw error;
-    throw new EncodeError((error as Error).message.split('\n', 1)[0] ?? 'it has no JSON form', { cause: error });
+    throw new EncodeError((error as Error).message.split('\n', 1)[0] ?? 'it has no JSON form', {
+      cause: error,
+    });
   }
 }
 
@@ -53,7 +57,8 @@ function holdsBinary(value: unknown, depth: number): boolean {
   // What toJSON() gives is only known by calling it, which the careful path does.
   if (typeof (value as { toJSON?: unknown }).toJSON === 'function') return !(value instanceof Date);
   for (const key in value) {
-    if (key === BYTES_KEY) throw new EncodeError(`the key "${BYTES_KEY}" is reserved for binary; send a Buffer or rename it`);
+    if (key === BYTES_KEY)
+      throw new EncodeError(`the key "${BYTES_KEY}" is reserved for binary; send a Buffer or rename it`);
     const item = (value as Record<string, unknown>)[key];
     if (typeof item === 'object' && item !== null && holdsBinary(item, depth + 1)) return true;
   }
@@ -75,7 +80,8 @@ function tagBinary(value: unknown, key: string, depth = 0): unknown {
   // fromEntries defines an own `__proto__` where an assignment would change the prototype.
   return Object.fromEntries(
     Object.entries(value).map(([name, item]) => {
-      if (name === BYTES_KEY) throw new EncodeError(`the key "${BYTES_KEY}" is reserved for binary; send a Buffer or rename it`);
+      if (name === BYTES_KEY)
+        throw new EncodeError(`the key "${BYTES_KEY}" is reserved for binary; send a Buffer or rename it`);
       return [name, tagBinary(item, name, depth + 1)];
     }),
   );
@@ -129,7 +135,12 @@ function reviveBinary(value: unknown, depth: number): unknown {
     const revived = reviveBinary(item, depth + 1);
     if (revived === item) continue;
     // Not an assignment: the key may be `__proto__`.
-    Object.defineProperty(record, key, { value: revived, writable: true, enumerable: true, configurable: true });
+    Object.defineProperty(record, key, {
+      value: revived,
+      writable: true,
+      enumerable: true,
+      configurable: true,
+    });
   }
   return record;
 }

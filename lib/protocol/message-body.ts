@@ -47,7 +47,10 @@ export interface MessageBody {
 }
 
 /** A request for `data.type` with the payload `data.data`. */
-export function createRequest(data: { type: string; data: unknown }, requestId: string = randomUUID()): MessageBody {
+export function createRequest(
+  data: { type: string; data: unknown },
+  requestId: string = randomUUID(),
+): MessageBody {
   return body(MessageType.Request, requestId, data, null);
 }
 

@@ -13,9 +13,11 @@ export function decodeBody(bytes: Buffer, start: number, end: number): MessageBo
   if (start === end) throw new MalformedFrameError('empty');
   const text = readText(bytes, start, end);
   // Invalid UTF-8 reads as U+FFFD, which a peer may also have meant; only then the bytes are looked at again.
-  if (text.includes('\ufffd') && !isUtf8(bytes.subarray(start, end))) throw new MalformedFrameError('not UTF-8');
+  if (text.includes('\ufffd') && !isUtf8(bytes.subarray(start, end)))
+    throw new MalformedFrameError('not UTF-8');
   const body = decodeJson(text);
-  if (!isMessageBody(body)) throw new MalformedFrameError('no message: a required key is missing or msg_type is unknown');
+  if (!isMessageBody(body))
+    throw new MalformedFrameError('no message: a required key is missing or msg_type is unknown');
   return body;
 }
 

@@ -56,7 +56,8 @@ export class CallQueue implements CallOwner {
       return true;
     }
     const { maxQueued, maxQueuedBytes } = this.limits;
-    if (this.waitingCount >= maxQueued || this.waitingBytes + call.message.bytes > maxQueuedBytes) return false;
+    if (this.waitingCount >= maxQueued || this.waitingBytes + call.message.bytes > maxQueuedBytes)
+      return false;
     this.enqueue(call);
     return true;
   }
@@ -69,16 +70,25 @@ export class CallQueue implements CallOwner {
 
   /** Cancels the call with this id, running or waiting. */
   cancel(id: unknown, reason: Error): void {
-    const call = this.running.get(id) ?? this.waiting.find((waiting, index) => index >= this.head && waiting.message.id === id);
+    const call =
+      this.running.get(id) ??
+      this.waiting.find((waiting, index) => index >= this.head && waiting.message.id === id);
     call?.cancel(reason);
   }
 
-  cancelAll(reason: Error): void {
-    const calls = [...this.running.values(), ...this.waiting.slice(this.head)];
+  cancelAll(reason: Error): number {
+    const calls = [...this.running.values(), ...this.takeWaiting()];
+    for (const call of calls) call.cancel(reason);
+    return calls.length;
+  }
+
+  /** Removes and returns the calls that wait. */
+  takeWaiting(): IncomingCall[] {
+    const calls = this.waiting.slice(this.head).filter((call) => !call.isSettled);
     this.waiting = [];
     this.head = 0;
     this.waitingBytes = 0;
-    for (const call of calls) call.cancel(reason);
+    return calls;
   }
 
   /** Starts what waits, as far as there is room. */
@@ -103,8 +113,8 @@ export class CallQueue implements CallOwner {
   onCallSettled(call: IncomingCall): void {
     const key = this.keyOf(call);
     if (key !== undefined) this.running.delete(key);
-    this.onSettled(call);
     if (this.waitingCount > 0) this.pump();
+    this.onSettled(call);
   }
 
   private run(call: IncomingCall): void {

@@ -1,3 +1,5 @@
+import type { DeadlineLane, Expiring } from '../connection/deadlines.js';
+import { DeadlineExceededError, type RefusalCode } from '../errors/call.errors.js';
 import type { UnixSocketError } from '../errors/unix-socket.error.js';
 import { UNKNOWN_REQUEST_TYPE } from '../protocol/capabilities.js';
 import { encodeFailure, encodeResponse } from '../protocol/envelope.js';
@@ -26,6 +28,8 @@ export interface IncomingMessage {
   readonly data: unknown;
   /** Metadata beside the payload. */
   readonly meta: Readonly<Record<string, string>> | undefined;
+  /** How long the caller still waits, in milliseconds from arrival. */
+  readonly deadlineMs: number | undefined;
   /** Whether `data` is the output of a custom serializer. */
   readonly isPacket: boolean;
   /** Size on the wire. */
@@ -45,7 +49,12 @@ const PACKET = ',"packet":true';
  * One request or event on its way through the server: the only thing a handler answers through, and the only
  * thing that can be cancelled. An answer after the end is ignored, so nobody above needs to keep count.
  */
-export class IncomingCall {
+export class IncomingCall implements Expiring {
+  lane: DeadlineLane | undefined;
+  previous: Expiring | undefined;
+  following: Expiring | undefined;
+  /** `performance.now()` at which its caller stops waiting; 0 for never. */
+  expiresAt = 0;
   state: 'queued' | 'running' | 'settled' = 'queued';
   /** `performance.now()` when its handler started; 0 while queued. */
   startedAt = 0;
@@ -106,7 +115,12 @@ export class IncomingCall {
     if (this.isSettled) return;
     const { message, code, details, payload } = failure;
     this.transmit(() =>
-      encodeFailure(this.message.id, message, { code, message, details, payload }, this.connection.maxFrameBytes),
+      encodeFailure(
+        this.message.id,
+        message,
+        { code, message, details, payload },
+        this.connection.maxFrameBytes,
+      ),
     );
     this.end();
   }
@@ -114,6 +128,19 @@ export class IncomingCall {
   /** Nothing handles its type. The text is fixed by the protocol. */
   failUnknown(): void {
     this.fail({ message: UNKNOWN_REQUEST_TYPE, code: 'UNKNOWN_PATTERN' });
+  }
+
+  /** Not started, so repeating it is safe; an upgraded client knows that from the refusal. */
+  refuse(code: RefusalCode, text: string): void {
+    if (this.isSettled) return;
+    this.transmit(() =>
+      encodeFailure(this.message.id, text, { code, message: text, refused: true }, Infinity),
+    );
+    this.end();
+  }
+
+  onExpired(): void {
+    this.cancel(new DeadlineExceededError(String(this.message.type)));
   }
 
   /** Nobody waits any more: the handler is told, and nothing is sent. */
@@ -125,7 +152,9 @@ export class IncomingCall {
   }
 
   private answer(value: unknown, extras: string): void {
-    this.transmit(() => encodeResponse(this.message.id, encodeJson(value), extras, this.connection.maxFrameBytes));
+    this.transmit(() =>
+      encodeResponse(this.message.id, encodeJson(value), extras, this.connection.maxFrameBytes),
+    );
   }
 
   /** What cannot be encoded becomes an error response; the connection lives. */

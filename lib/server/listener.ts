@@ -57,7 +57,8 @@ export class Listener {
         {
           onPathLost: () => this.owner.onTrouble(new ListenError(endpoint.path, 'the socket file vanished')),
           onPathRestored: () => this.owner.onPathRestored(),
-          onPathReplaced: () => this.owner.onTrouble(new ListenError(endpoint.path, 'another socket stands at the path')),
+          onPathReplaced: () =>
+            this.owner.onTrouble(new ListenError(endpoint.path, 'another socket stands at the path')),
         },
       );
     } else {

@@ -2,11 +2,11 @@ import type { Socket } from 'node:net';
 import { Connection, type ConnectionOwner } from '../connection/connection.js';
 import { Heartbeat, type HeartbeatTarget } from '../connection/heartbeat.js';
 import { ConnectionLostError, PeerSilentError, SendQueueFullError } from '../errors/connection.errors.js';
-import { RequestAbortedError } from '../errors/call.errors.js';
+import { CallCancelledError } from '../errors/call.errors.js';
 import { FrameTimeoutError } from '../errors/protocol.errors.js';
 import type { ResolvedServerOptions } from '../options/server-options.js';
 import { CAPABILITIES } from '../protocol/capabilities.js';
-import { encodeFailure, encodeGreeting, encodeHeartbeat, encodeNotice, encodePush, extra } from '../protocol/envelope.js';
+import { encodeGreeting, encodeHeartbeat, encodeNotice, encodePush, extra } from '../protocol/envelope.js';
 import type { Frame } from '../protocol/frame-writer.js';
 import { readHello, readInteger, readMeta } from '../protocol/guards.js';
 import { encodeJson } from '../protocol/json-codec.js';
@@ -20,6 +20,8 @@ export interface PeerOwner {
   /** Run the handler of this call. */
   onCall(call: IncomingCall): void;
   onCallSettled(call: IncomingCall): void;
+  /** The caller waits only so long from now. */
+  onDeadline(call: IncomingCall, deadlineMs: number): void;
   onMessage(type: MessageType): void;
   onSent(type: MessageType): void;
   onError(code: string): void;
@@ -30,8 +32,12 @@ export interface PeerOwner {
   nextPushId(): string;
 }
 
+const SHUTTING_DOWN = 'The server is shutting down; the call was not started.';
+
 /** A plain peer that has ended its side is written to this often, to find out whether it is still there. */
 const HALF_OPEN_BEAT_MS = 1_000;
+/** While draining, a client that has not said anything yet gets this long to show what it is. */
+const UNKNOWN_PEER_GRACE_MS = 500;
 /** More heartbeats than this within a second are read and not answered. */
 const ANSWERED_BEATS_PER_SECOND = 20;
 /** Nothing new is started for a client that leaves this much unread. */
@@ -52,7 +58,9 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
   private readonly calls: CallQueue;
   private readonly heartbeat: Heartbeat;
   private halfOpenTimer: NodeJS.Timeout | undefined;
+  private leaveTimer: NodeJS.Timeout | undefined;
   private isPaused = false;
+  private isDraining = false;
   private beatWindowStart = 0;
   private beatsInWindow = 0;
   private probe = 0;
@@ -157,6 +165,27 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
     this.connection.destroy(cause);
   }
 
+  /**
+   * Takes no more calls. An upgraded client is told, sends its next calls elsewhere and leaves once it has its
+   * answers; so no call of it is ever cut off. A plain one is ended when it is idle.
+   */
+  drain(): void {
+    this.isDraining = true;
+    const isUnknown = this.bytesReceived === 0;
+    // One that has said nothing yet may be an upgraded client whose first requests are on their way.
+    if (this.isUpgraded || isUnknown) this.notify('GOING_AWAY', 'The server is shutting down.');
+    if (this.isUpgraded) for (const call of this.calls.takeWaiting()) call.refuse('DRAINING', SHUTTING_DOWN);
+    else if (isUnknown) this.leaveTimer = setTimeout(() => this.endIfDone(), UNKNOWN_PEER_GRACE_MS);
+    else this.endIfDone();
+  }
+
+  /** Cancels what still runs and ends the connection. Returns how many calls that were. */
+  abort(reason: Error): number {
+    const cancelled = this.calls.cancelAll(reason);
+    this.connection.end();
+    return cancelled;
+  }
+
   /** An `error` frame without an id, which plain clients ignore. */
   notify(code: string, text: string): void {
     this.sendFrame(encodeNotice('', text, { code }), MessageType.Error);
@@ -177,7 +206,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
         return;
       case MessageType.Error:
         if (body.request_id !== '') {
-          this.calls.cancel(body.request_id, new RequestAbortedError(String(body.request_id), 'sentNoReply'));
+          this.calls.cancel(body.request_id, new CallCancelledError());
         }
         return;
       case MessageType.Response:
@@ -191,12 +220,16 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
       return;
     }
     this.heartbeat.stop();
-    this.halfOpenTimer = setInterval(() => this.sendFrame(encodeHeartbeat(''), MessageType.Heartbeat), HALF_OPEN_BEAT_MS);
+    this.halfOpenTimer = setInterval(
+      () => this.sendFrame(encodeHeartbeat(''), MessageType.Heartbeat),
+      HALF_OPEN_BEAT_MS,
+    );
   }
 
   onClose(cause: Error | undefined): void {
     this.heartbeat.stop();
     clearInterval(this.halfOpenTimer);
+    clearTimeout(this.leaveTimer);
     this.calls.cancelAll(cause ?? new ConnectionLostError(`client ${this.id}`));
     this.owner.onClosed(this, cause);
   }
@@ -237,12 +270,16 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
         type: payload.type,
         data: payload.data,
         meta: body.meta === undefined ? undefined : readMeta(body.meta),
+        deadlineMs: body.deadline_ms === undefined ? undefined : readInteger(body.deadline_ms),
         isPacket: body.packet === true,
         bytes,
       },
       this.calls,
     );
-    if (!this.calls.add(call)) this.onOverload(call);
+    if (call.message.deadlineMs !== undefined) this.owner.onDeadline(call, call.message.deadlineMs);
+    if (call.isSettled) return;
+    if (this.isDraining && kind === 'request') call.refuse('DRAINING', SHUTTING_DOWN);
+    else if (!this.calls.add(call)) this.onOverload(call);
   }
 
   /** No room for another call. A plain peer knows no refusal, so it is not read from until there is room. */
@@ -254,13 +291,14 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
       this.connection.pause();
       return;
     }
-    if (call.message.kind === 'event') return;
-    const text = 'The server has no room for more calls of this connection; it was not started.';
     if (this.connection.queuedBytes > this.options.maxSendQueueBytes) {
       this.destroy(new SendQueueFullError(this.connection.queuedBytes, this.options.maxSendQueueBytes));
       return;
     }
-    this.sendFrame(encodeFailure(call.message.id, text, { code: 'OVERLOADED', message: text, refused: true }, Infinity), MessageType.Response);
+    call.refuse(
+      'OVERLOADED',
+      'The server has no room for more calls of this connection; it was not started.',
+    );
   }
 
   private onCallSettled(call: IncomingCall): void {
@@ -269,7 +307,12 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
       this.isPaused = false;
       this.connection.resume();
     }
-    if (this.halfOpenTimer !== undefined && this.calls.isIdle) this.connection.end();
+    if (this.halfOpenTimer !== undefined || this.isDraining) this.endIfDone();
+  }
+
+  /** Ends the connection of a plain client that has all its answers. An upgraded one leaves by itself. */
+  private endIfDone(): void {
+    if (!this.isUpgraded && this.calls.isIdle) this.connection.end();
   }
 
   private onHeartbeat(body: MessageBody): void {

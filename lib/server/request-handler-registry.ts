@@ -35,11 +35,18 @@ export class RequestHandlerRegistry {
   /** Registers every method marked with {@link RequestHandler}, inherited ones too. Returns their types. */
   registerFrom(instance: object): string[] {
     const found = new Map<string, string | symbol>();
-    for (let proto: unknown = Object.getPrototypeOf(instance); typeof proto === 'object' && proto !== null; proto = Object.getPrototypeOf(proto)) {
-      for (const [type, method] of markedMethods.get(proto) ?? []) if (!found.has(type)) found.set(type, method);
+    for (
+      let proto: unknown = Object.getPrototypeOf(instance);
+      typeof proto === 'object' && proto !== null;
+      proto = Object.getPrototypeOf(proto)
+    ) {
+      for (const [type, method] of markedMethods.get(proto) ?? [])
+        if (!found.has(type)) found.set(type, method);
     }
     for (const [type, method] of found) {
-      const handler = (instance as Record<string | symbol, RequestHandlerFunction>)[method] as RequestHandlerFunction;
+      const handler = (instance as Record<string | symbol, RequestHandlerFunction>)[
+        method
+      ] as RequestHandlerFunction;
       this.register(type, handler.bind(instance));
     }
     return [...found.keys()];

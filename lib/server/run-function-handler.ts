@@ -21,5 +21,9 @@ export function runFunctionHandler(handler: RequestHandlerFunction, call: Incomi
 function describe(error: unknown): { message: string; code?: string | undefined; details?: unknown } {
   if (!(error instanceof Error)) return { message: String(error) };
   const { message, name, code, details } = error as Error & { code?: unknown; details?: unknown };
-  return { message: message === '' ? name : message, code: typeof code === 'string' ? code : undefined, details };
+  return {
+    message: message === '' ? name : message,
+    code: typeof code === 'string' ? code : undefined,
+    details,
+  };
 }

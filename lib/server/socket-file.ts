@@ -1,11 +1,24 @@
 import { unlinkSync } from 'node:fs';
 import type { Server } from 'node:net';
-export interface SocketFileOptions { readonly path: string; readonly mode: number; readonly group?: number; readonly backlog: number; readonly probeTimeoutMs: number; readonly watchIntervalMs: number }
-export interface SocketFileEvents { onPathLost(): void; onPathRestored(): void; onPathReplaced?(): void }
+export interface SocketFileOptions {
+  readonly path: string;
+  readonly mode: number;
+  readonly group?: number;
+  readonly backlog: number;
+  readonly probeTimeoutMs: number;
+  readonly watchIntervalMs: number;
+}
+export interface SocketFileEvents {
+  onPathLost(): void;
+  onPathRestored(): void;
+  onPathReplaced?(): void;
+}
 /** STUB */
 export class SocketFile {
   static async claim(server: Server, o: SocketFileOptions, _e: SocketFileEvents): Promise<SocketFile> {
-    try { unlinkSync(o.path); } catch {}
+    try {
+      unlinkSync(o.path);
+    } catch {}
     await new Promise<void>((r) => server.listen(o.path, r));
     return new SocketFile();
   }

@@ -1,10 +1,21 @@
 import { randomBytes } from 'node:crypto';
 import type { Server, Socket } from 'node:net';
-import { ErrorCounter, LatencyRecorder, MessageCounter, type LatencySummary, type MessageCounts } from '../connection/stats.js';
-import { ConnectionLostError } from '../errors/connection.errors.js';
+import { Deadlines } from '../connection/deadlines.js';
+import {
+  ErrorCounter,
+  LatencyRecorder,
+  MessageCounter,
+  type LatencySummary,
+  type MessageCounts,
+} from '../connection/stats.js';
+import { ConnectionLostError, ServerClosedError } from '../errors/connection.errors.js';
 import { UnixSocketError } from '../errors/unix-socket.error.js';
 import { endpointLabel, type Endpoint } from '../options/endpoint.js';
-import { resolveServerOptions, type ResolvedServerOptions, type SocketServerOptions } from '../options/server-options.js';
+import {
+  resolveServerOptions,
+  type ResolvedServerOptions,
+  type SocketServerOptions,
+} from '../options/server-options.js';
 import { encodeNotice, encodePush } from '../protocol/envelope.js';
 import { encodeJson } from '../protocol/json-codec.js';
 import { MessageType } from '../protocol/message-body.js';
@@ -47,6 +58,14 @@ export interface ConnectionStats {
   readonly roundTripMs: number | undefined;
 }
 
+/** What a closed server did not let finish. */
+export interface ServerCloseReport {
+  /** Calls whose handlers were cancelled. */
+  readonly cancelled: number;
+  /** Connections whose clients had not left in time. */
+  readonly unfinishedConnections: number;
+}
+
 /** A frozen snapshot of a server's counters. */
 export interface ServerStats {
   /** Connections accepted since the start. */
@@ -73,6 +92,8 @@ export interface ServerStats {
   readonly connections: readonly ConnectionStats[];
 }
 
+const LONGEST_TIMER_MS = 0x7fff_ffff;
+
 /**
  * A complete server without Nest: listens, greets, keeps the connections and runs handlers. `lib/nest` puts
  * controllers on top of it; a script may use it as it is.
@@ -96,7 +117,8 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   private pastBytesSent = 0;
   private pushCount = 0;
   private readonly pushPrefix = randomBytes(6).toString('hex');
-  private closing: Promise<void> | undefined;
+  private readonly deadlines = new Deadlines();
+  private closing: Promise<ServerCloseReport> | undefined;
   private onEmpty: (() => void) | undefined;
 
   /** @throws InvalidOptionError, PathTooLongError */
@@ -156,15 +178,19 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     return { recipients, dropped };
   }
 
-  /** Stops listening, ends every connection, resolves when all are gone. Idempotent. */
-  close(): Promise<void> {
+  /**
+   * Gives up its address, tells upgraded clients to go elsewhere, lets running handlers finish within
+   * `drainTimeoutMs`, cancels the rest, ends every connection. Idempotent.
+   */
+  close(): Promise<ServerCloseReport> {
     this.closing ??= this.shut();
     return this.closing;
   }
 
   getStats(): ServerStats {
     const peers = [...this.peers.values()];
-    const sum = (value: (peer: Peer) => number): number => peers.reduce((total, peer) => total + value(peer), 0);
+    const sum = (value: (peer: Peer) => number): number =>
+      peers.reduce((total, peer) => total + value(peer), 0);
     return Object.freeze({
       totalConnections: this.totalConnections,
       activeConnections: peers.length,
@@ -196,12 +222,25 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   }
 
   onTrouble(error: Error): void {
-    this.errors.add(error instanceof UnixSocketError ? error.code : ((error as NodeJS.ErrnoException).code ?? 'UNKNOWN'));
+    this.errors.add(
+      error instanceof UnixSocketError ? error.code : ((error as NodeJS.ErrnoException).code ?? 'UNKNOWN'),
+    );
     this.events.onTrouble?.(error);
   }
 
   onPathRestored(): void {
     this.events.onPathRestored?.();
+  }
+
+  onDeadline(call: IncomingCall, deadlineMs: number): void {
+    const timeoutMs = Math.min(deadlineMs, LONGEST_TIMER_MS);
+    // 0 means no limit there, and no time left here.
+    if (timeoutMs > 0) this.deadlines.add(call, timeoutMs, performance.now());
+    else
+      call.refuse(
+        'DEADLINE_EXCEEDED',
+        'The deadline of the call had passed before it arrived; it was not started.',
+      );
   }
 
   onCall(call: IncomingCall): void {
@@ -216,6 +255,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   }
 
   onCallSettled(call: IncomingCall): void {
+    this.deadlines.remove(call);
     if (call.startedAt > 0) this.latency.record(performance.now() - call.startedAt);
   }
 
@@ -239,7 +279,8 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     this.peers.delete(peer.id);
     this.pastBytesReceived += peer.bytesReceived;
     this.pastBytesSent += peer.bytesSent;
-    if (cause instanceof UnixSocketError && !(cause instanceof ConnectionLostError)) this.errors.add(cause.code);
+    if (cause instanceof UnixSocketError && !(cause instanceof ConnectionLostError))
+      this.errors.add(cause.code);
     this.events.onDisconnect?.(peer, cause);
     if (this.peers.size === 0) this.onEmpty?.();
   }
@@ -248,19 +289,35 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     return `${this.pushPrefix}-${++this.pushCount}`;
   }
 
-  private async shut(): Promise<void> {
+  private async shut(): Promise<ServerCloseReport> {
     await this.listener.close();
-    if (this.peers.size === 0) return;
-    const empty = new Promise<void>((resolve) => {
-      this.onEmpty = resolve;
+    for (const peer of this.peers.values()) peer.drain();
+    await this.untilEmpty(this.options.drainTimeoutMs);
+    const unfinished = [...this.peers.values()];
+    let cancelled = 0;
+    for (const peer of unfinished) cancelled += peer.abort(new ServerClosedError());
+    await this.untilEmpty(undefined);
+    return Object.freeze({ cancelled, unfinishedConnections: unfinished.length });
+  }
+
+  /** Resolves once the last connection has gone, or after `timeoutMs`. */
+  private untilEmpty(timeoutMs: number | undefined): Promise<void> {
+    if (this.peers.size === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = timeoutMs === undefined ? undefined : setTimeout(() => this.onEmpty?.(), timeoutMs);
+      this.onEmpty = () => {
+        clearTimeout(timer);
+        this.onEmpty = undefined;
+        resolve();
+      };
     });
-    for (const peer of this.peers.values()) peer.close('The server is shutting down.');
-    await empty;
   }
 
   private refuse(socket: Socket): void {
     this.refusedConnections++;
-    const reason = this.isClosing ? 'the server is shutting down' : `it has its limit of ${this.options.maxConnections} connections`;
+    const reason = this.isClosing
+      ? 'the server is shutting down'
+      : `it has its limit of ${this.options.maxConnections} connections`;
     const code = this.isClosing ? 'DRAINING' : 'TOO_MANY_CONNECTIONS';
     socket.on('error', () => socket.destroy());
     // Told in a form that plain clients ignore; then they see an ordinary close.

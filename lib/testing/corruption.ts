@@ -1,0 +1,33 @@
+import type { Corruption } from './faults.js';
+import type { Random } from './seeded-random.js';
+
+/**
+ * Positions of the bytes to change within a piece of `size` bytes.
+ *
+ * @param start how many bytes went before the piece since the fault took hold
+ */
+export function corruptedPositions(corruption: Corruption, start: number, size: number): readonly number[] {
+  if ('atByte' in corruption) {
+    const position = corruption.atByte - start;
+    return position >= 0 && position < size ? [position] : [];
+  }
+  const { every } = corruption;
+  const positions: number[] = [];
+  for (let position = every - 1 - (start % every); position < size; position += every)
+    positions.push(position);
+  return positions;
+}
+
+/** A copy of `piece` with bits flipped in the bytes at `positions`. */
+export function flipBits(
+  piece: Buffer,
+  positions: readonly number[],
+  mask: number | undefined,
+  random: Random,
+): Buffer {
+  const copy = Buffer.from(piece);
+  for (const position of positions) {
+    copy.writeUInt8(copy.readUInt8(position) ^ (mask ?? 1 << Math.floor(random() * 8)), position);
+  }
+  return copy;
+}
