@@ -7,4 +7,5 @@ const testing = require('nestjs-unix-socket/testing');
 const { exchange } = require('./exchange.cjs');
 
 const nest = { Controller, EventPattern, MessagePattern, Module, NestFactory };
-exchange({ ...nest, UnixSocketClientProxy, UnixSocketServer, testing });
+// A failure is an unhandled rejection, which ends the process with code 1.
+void exchange({ ...nest, UnixSocketClientProxy, UnixSocketServer, testing });
