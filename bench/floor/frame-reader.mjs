@@ -1,0 +1,71 @@
+import { isAscii } from 'node:buffer';
+
+import { HEADER_BYTES, readLength, writeLength } from './frame-header.mjs';
+
+/**
+ * Cuts a byte stream into the texts of its frames. The complete frames of a chunk are decoded together: one check for
+ * ASCII and one latin1 decode for all of them is cheaper than a UTF-8 decode each.
+ */
+export class FrameReader {
+  #onText;
+  /** Chunks of a frame that is not complete, and how many bytes they hold. */
+  #partial = [];
+  #partialBytes = 0;
+  #neededBytes = 0;
+  #ends = [];
+
+  /** @param {(text: string) => void} onText called once per frame; the text shares memory with its neighbours' */
+  constructor(onText) {
+    this.#onText = onText;
+  }
+
+  /** @param {Buffer} chunk is changed: it must belong to the reader alone */
+  push(chunk) {
+    if (this.#partialBytes > 0) {
+      this.#partial.push(chunk);
+      this.#partialBytes += chunk.length;
+      // A large frame is joined once, when all of it is there.
+      if (this.#partialBytes < this.#neededBytes) return;
+      chunk = Buffer.concat(this.#partial, this.#partialBytes);
+      this.#partial = [];
+      this.#partialBytes = 0;
+    }
+    const complete = this.#findEnds(chunk);
+    if (complete < chunk.length) this.#keep(chunk.subarray(complete));
+    if (complete > 0) this.#decode(chunk, complete);
+  }
+
+  /** Notes where each complete frame ends and blanks the headers, whose bytes may be anything but ASCII. */
+  #findEnds(chunk) {
+    const ends = this.#ends;
+    ends.length = 0;
+    let position = 0;
+    while (chunk.length - position >= HEADER_BYTES) {
+      const end = position + HEADER_BYTES + readLength(chunk, position);
+      if (end > chunk.length) break;
+      writeLength(chunk, position, 0);
+      ends.push(end);
+      position = end;
+    }
+    return position;
+  }
+
+  #keep(rest) {
+    this.#partial.push(rest);
+    this.#partialBytes = rest.length;
+    this.#neededBytes = HEADER_BYTES + (rest.length >= HEADER_BYTES ? readLength(rest, 0) : 0);
+  }
+
+  #decode(chunk, complete) {
+    const ends = this.#ends;
+    const whole = complete === chunk.length ? chunk : chunk.subarray(0, complete);
+    const text = isAscii(whole) ? whole.latin1Slice(0, complete) : null;
+    let start = 0;
+    for (let i = 0; i < ends.length; i++) {
+      const end = ends[i];
+      const body = start + HEADER_BYTES;
+      start = end;
+      this.#onText(text === null ? chunk.utf8Slice(body, end) : text.substring(body, end));
+    }
+  }
+}
