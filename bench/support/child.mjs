@@ -1,0 +1,66 @@
+// One end of a contestant in a process of its own: a server, or a client with one or more connections.
+// The runner sends { call, args }, this answers { result } or { error }, one at a time.
+import { setTimeout } from 'node:timers/promises';
+
+import { loadPeer } from '../peers/index.mjs';
+import { loadScenario } from '../scenarios/index.mjs';
+
+const SETTLE_MS = 200;
+
+let server;
+let cpuAtStart;
+const clients = [];
+
+const calls = {
+  async startServer(peerId, endpoint) {
+    server = await (await loadPeer(peerId)).startServer(endpoint);
+  },
+
+  /** Opens connections one by one: a burst would only test the length of the server's backlog. */
+  async openClients(peerId, endpoint, count) {
+    const peer = await loadPeer(peerId);
+    for (let i = 0; i < count; i++) clients.push(await peer.createClient(endpoint));
+  },
+
+  async drive(scenarioId, benchCase, ms) {
+    const scenario = await loadScenario(scenarioId);
+    calls.startCpu();
+    const sample = await scenario.drive(clients[0], benchCase, ms);
+    return { ...sample, cpuMicros: calls.cpuMicros() };
+  },
+
+  startCpu() {
+    cpuAtStart = process.cpuUsage();
+  },
+
+  cpuMicros() {
+    const { user, system } = process.cpuUsage(cpuAtStart);
+    return user + system;
+  },
+
+  /** Memory after everything unreachable is gone; needs --expose-gc. */
+  async memory() {
+    // Twice, with a pause: sockets are still being closed, and finalizers of the first run free more.
+    globalThis.gc();
+    await setTimeout(SETTLE_MS);
+    globalThis.gc();
+    return process.memoryUsage();
+  },
+
+  async close() {
+    await Promise.all(clients.splice(0).map((client) => client.close()));
+    await server?.close();
+    server = undefined;
+  },
+};
+
+process.on('message', async ({ call, args }) => {
+  try {
+    process.send({ result: await calls[call](...args) });
+  } catch (error) {
+    process.send({ error: error.stack });
+  }
+});
+
+// The runner is gone: so is the reason to live, however many sockets are open.
+process.on('disconnect', () => process.exit());
