@@ -229,3 +229,5 @@ if __name__ == "__main__":
         asyncio.run(roles[sys.argv[1]](sys.argv[2]))
     except OSError as error:
         sys.exit(f"[python] {sys.argv[2]}: {error}")
+    except KeyboardInterrupt:
+        say("stopped")

@@ -110,21 +110,24 @@ async function tell(desk: UnixSocketClientProxy): Promise<void> {
   const controller = new AbortController();
   setTimeout(() => controller.abort(), 300);
   await report('report 2026', desk.request('report', 2026, { signal: controller.signal }));
+  await sleep(50); // for what the server has to say of it
 
   headline('An event, answered by a push to this client alone; ticks are pushed to everybody, Python too');
   await lastValueFrom(desk.emit({ order: 'placed' }, order));
   const pythonAnswers = await python;
 
-  headline('The server is killed in the middle of a request, and started again');
+  headline('The server is killed in the middle of two requests, and started again');
   const doomed = report('report 1999', desk.request('report', 1999));
+  const repeated = report('average ACME', desk.request('average', 'ACME', { idempotent: true }));
   await sleep(150);
   await stopServer('SIGKILL');
   await doomed;
+  say('client', 'request', 'average ACME was marked idempotent, so it is not failed but repeated');
   say('client', 'request', 'quote ACME, while nobody is there: it waits');
   const patient = report('quote ACME', desk.request('quote', 'ACME'));
   await sleep(300);
   server = startServer();
-  await patient;
+  await Promise.all([repeated, patient]);
 
   headline('Ten thousand quotes, sixteen at a time');
   const startedAt = performance.now();
@@ -140,18 +143,12 @@ async function tell(desk: UnixSocketClientProxy): Promise<void> {
 async function summarise(desk: UnixSocketClientProxy, pythonAnswers: number | undefined): Promise<void> {
   const there = await desk.request<ServerStats>('stats', null);
   const here = desk.getStats();
-  const { sent, received, pushesReceived, reconnects } = here;
   const rows = [
-    [
-      'client',
-      `${sent} calls, ${received} answers, ${pushesReceived} pushes, reconnected ${reconnects} time(s)`,
-    ],
+    ['client', `${here.sent} calls sent, ${here.received} answers, ${here.pushesReceived} pushes`],
+    ['  connection', `reconnects: ${here.reconnects}, calls repeated: ${here.repeated}`],
     ['  round trip', percentiles(here.roundTripMs)],
     ['  failed calls', show(here.failuresByCode)],
-    [
-      'server, second life',
-      `${there.messagesReceived} received, ${there.messagesSent} sent, ${there.errors} errors`,
-    ],
+    ['server, second life', `${there.messagesReceived} messages received, ${there.messagesSent} sent`],
     ['  handlers', percentiles(there.handlerLatencyMs)],
     ['python', pythonAnswers === undefined ? 'was not here' : `${pythonAnswers} answers`],
   ] as const;
