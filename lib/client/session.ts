@@ -1,4 +1,5 @@
-import { connect, type Socket } from 'node:net';
+import { connect, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { Connection, type ConnectionOwner } from '../connection/connection.js';
 import { Heartbeat, type HeartbeatTarget } from '../connection/heartbeat.js';
 import {
@@ -12,7 +13,7 @@ import { FrameTimeoutError, MalformedFrameError } from '../errors/protocol.error
 import { UnixSocketError } from '../errors/unix-socket.error.js';
 import type { Flushed } from '../connection/send-queue.js';
 import type { ResolvedLinkOptions } from '../options/client-options.js';
-import { endpointLabel } from '../options/endpoint.js';
+import { endpointLabel, type Endpoint } from '../options/endpoint.js';
 import { CAPABILITIES, PACKAGE_NAME } from '../protocol/capabilities.js';
 import { encodeHeartbeat, extra } from '../protocol/envelope.js';
 import type { Frame } from '../protocol/frame-writer.js';
@@ -46,7 +47,7 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
   /** Ids of requests that a plain server still owes an answer, also of those nobody waits for any more. */
   readonly unanswered = new Set<string>();
 
-  private readonly socket: Socket;
+  private readonly socket: Duplex;
   private readonly connection: Connection;
   private readonly heartbeat: Heartbeat;
   private readonly greetingTimer: NodeJS.Timeout;
@@ -62,15 +63,16 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
     const { endpoint, connectTimeoutMs } = options;
     this.label = endpointLabel(endpoint);
     this.maxFrameBytes = options.maxFrameBytes;
-    this.socket = 'path' in endpoint ? connect(endpoint.path) : connect({ ...endpoint, noDelay: true });
+    this.socket = open(endpoint);
     this.socket.once('error', (error: NodeJS.ErrnoException) => {
-      if (this.socket.pending) this.connectFailure = new ConnectError(this.label, error);
+      if (this.bytesReceived === 0 && !this.isReady)
+        this.connectFailure = new ConnectError(this.label, error);
     });
     this.connection = new Connection(this.socket, this, this.label, options.maxFrameBytes);
     this.greetingTimer = setTimeout(() => {
       this.connection.destroy(new ConnectTimeoutError(this.label, connectTimeoutMs));
     }, connectTimeoutMs);
-    if (!options.awaitGreeting) this.socket.once('connect', () => this.becomeReady());
+    if (!options.awaitGreeting) this.whenOpen(() => this.becomeReady());
     const { enabled, intervalMs, timeoutMs } = options.heartbeat;
     this.heartbeat = new Heartbeat(this, {
       beatIntervalMs: enabled ? intervalMs : 0,
@@ -79,7 +81,8 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
     });
   }
 
-  get netSocket(): Socket {
+  /** The stream underneath; a `net.Socket` but for streams of one's own. */
+  get stream(): Duplex {
     return this.socket;
   }
 
@@ -174,6 +177,12 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
     this.connection.destroy(new FrameTimeoutError(limitMs));
   }
 
+  /** Streams of one's own are open from the start. */
+  private whenOpen(callback: () => void): void {
+    if (this.socket instanceof Socket) this.socket.once('connect', callback);
+    else process.nextTick(callback);
+  }
+
   private onResponse(body: MessageBody): void {
     const { request_id: id } = body;
     if (!this.isReady && id === '') {
@@ -220,4 +229,11 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
     if (this.isReady) this.owner.onNotice(this, code, text);
     else this.connection.destroy(new ConnectionRefusedByServerError(this.label, text));
   }
+}
+
+function open(endpoint: Endpoint): Duplex {
+  if ('label' in endpoint) return endpoint.connect();
+  if ('path' in endpoint) return connect(endpoint.path);
+  if ('fd' in endpoint) throw new Error('A descriptor is for servers');
+  return connect({ ...endpoint, noDelay: true });
 }

@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { ConnectionLostError } from '../errors/connection.errors.js';
 import { FrameReader, type FrameSink } from '../protocol/frame-reader.js';
 import type { Frame } from '../protocol/frame-writer.js';
@@ -40,7 +40,7 @@ export class Connection implements FrameSink {
   private graceTimer: NodeJS.Timeout | undefined;
 
   constructor(
-    private readonly socket: Socket,
+    private readonly socket: Duplex,
     private readonly owner: ConnectionOwner,
     /** For messages. */
     private readonly label: string,

@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Frame } from '../protocol/frame-writer.js';
 
 /**
@@ -28,7 +28,7 @@ export class SendQueue {
   private isBlocked = false;
   private isClosed = false;
 
-  constructor(private readonly socket: Socket) {
+  constructor(private readonly socket: Duplex) {
     socket.on('drain', this.onDrain);
   }
 

@@ -124,7 +124,7 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
   unwrap<T = Socket>(): T {
     const session = this.link.readySession;
     if (session === undefined) throw new Error('Not connected. Await connect() before unwrap().');
-    return session.netSocket as T;
+    return session.stream as T;
   }
 
   /**

@@ -1,3 +1,4 @@
+import { InvalidOptionError } from '../errors/option.errors.js';
 import { resolveEndpoint, type Endpoint, type EndpointOptions } from './endpoint.js';
 import {
   aBoolean,
@@ -163,6 +164,12 @@ const HEARTBEAT_RULES: Rules<ClientHeartbeat> = {
 /** @throws InvalidOptionError, PathTooLongError */
 export function resolveLinkOptions(options: LinkOptions | undefined): ResolvedLinkOptions {
   const endpoint = resolveEndpoint(options);
+  if ('fd' in endpoint)
+    throw new InvalidOptionError(
+      'fd',
+      endpoint.fd,
+      'a path or address to connect to: only servers listen on descriptors',
+    );
   return Object.freeze({
     ...resolveTable(options, CLIENT_DEFAULTS, RULES),
     reconnect: resolveTable(options?.reconnect, RECONNECT_DEFAULTS, RECONNECT_RULES, 'reconnect.'),

@@ -1,4 +1,4 @@
-import { resolveEndpoint, type Endpoint, type EndpointOptions } from './endpoint.js';
+import { resolveEndpoint, type Endpoint, type ServerEndpointOptions } from './endpoint.js';
 import {
   aBoolean,
   aString,
@@ -21,6 +21,18 @@ export interface ServerHeartbeat {
   intervalMs: number;
   /** A connection from which nothing came for so long is ended. Milliseconds, 0 for never. @default 60000 */
   timeoutMs: number;
+}
+
+/** Recognising calls that a client sends again after a loss. */
+export interface ServerDeduplication {
+  /** @default false */
+  enabled: boolean;
+  /** How long an answer is kept, and how long a call runs on that nobody waits for. Milliseconds. @default 60000 */
+  windowMs: number;
+  /** Calls remembered. @default 10000 */
+  maxEntries: number;
+  /** Bytes of answers kept. @default 67108864 (64 MiB) */
+  maxBytes: number;
 }
 
 /** Options of the server beside where it listens, with their defaults filled in. */
@@ -56,13 +68,15 @@ export interface ServerSettings {
 }
 
 /** What a server may be given. */
-export interface SocketServerOptions extends EndpointOptions, Given<ServerSettings> {
+export interface SocketServerOptions extends ServerEndpointOptions, Given<ServerSettings> {
   readonly heartbeat?: Given<ServerHeartbeat> | undefined;
+  readonly deduplication?: Given<ServerDeduplication> | undefined;
 }
 
 export interface ResolvedServerOptions extends ServerSettings {
   readonly endpoint: Endpoint;
   readonly heartbeat: Readonly<ServerHeartbeat>;
+  readonly deduplication: Readonly<ServerDeduplication>;
 }
 
 const MIB = 1024 * 1024;
@@ -88,6 +102,13 @@ export const SERVER_HEARTBEAT_DEFAULTS: Readonly<ServerHeartbeat> = {
   enabled: true,
   intervalMs: 15_000,
   timeoutMs: 60_000,
+};
+
+export const DEDUPLICATION_DEFAULTS: Readonly<ServerDeduplication> = {
+  enabled: false,
+  windowMs: 60_000,
+  maxEntries: 10_000,
+  maxBytes: 64 * MIB,
 };
 
 const RULES: Rules<ServerSettings> = {
@@ -119,12 +140,25 @@ const HEARTBEAT_RULES: Rules<ServerHeartbeat> = {
   timeoutMs: milliseconds(0),
 };
 
+const DEDUPLICATION_RULES: Rules<ServerDeduplication> = {
+  enabled: aBoolean,
+  windowMs: milliseconds(1),
+  maxEntries: atLeast(1),
+  maxBytes: atLeast(0),
+};
+
 /** @throws InvalidOptionError, PathTooLongError */
 export function resolveServerOptions(options: SocketServerOptions | undefined): ResolvedServerOptions {
   const endpoint = resolveEndpoint(options);
   return Object.freeze({
     ...resolveTable(options, SERVER_DEFAULTS, RULES),
     heartbeat: resolveTable(options?.heartbeat, SERVER_HEARTBEAT_DEFAULTS, HEARTBEAT_RULES, 'heartbeat.'),
+    deduplication: resolveTable(
+      options?.deduplication,
+      DEDUPLICATION_DEFAULTS,
+      DEDUPLICATION_RULES,
+      'deduplication.',
+    ),
     endpoint,
   });
 }

@@ -76,8 +76,10 @@ export class CallQueue implements CallOwner {
     call?.cancel(reason);
   }
 
-  cancelAll(reason: Error): number {
-    const calls = [...this.running.values(), ...this.takeWaiting()];
+  /** @param keeps says of a running call that it goes on. Returns how many were cancelled. */
+  cancelAll(reason: Error, keeps: (call: IncomingCall) => boolean = () => false): number {
+    const calls = this.takeWaiting();
+    for (const call of this.running.values()) if (!keeps(call)) calls.push(call);
     for (const call of calls) call.cancel(reason);
     return calls.length;
   }

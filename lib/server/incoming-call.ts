@@ -74,6 +74,11 @@ export class IncomingCall implements Expiring {
     return this.state === 'settled';
   }
 
+  /** Whether it ended without an answer, because nobody waits for one. */
+  get isCancelled(): boolean {
+    return this.cancelReason !== undefined;
+  }
+
   /** Fires when nobody waits for the answer any more: cancelled, timed out, disconnected, shut down. */
   get signal(): AbortSignal {
     if (this.controller === undefined) {

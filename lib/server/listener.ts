@@ -1,11 +1,12 @@
-import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { createServer, type AddressInfo, type ListenOptions, type Server } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { AddressInUseError, ListenError } from '../errors/address.errors.js';
-import { endpointLabel, type Endpoint } from '../options/endpoint.js';
+import { endpointLabel, isAbstract, type Endpoint } from '../options/endpoint.js';
 import type { ResolvedServerOptions } from '../options/server-options.js';
 import { SocketFile } from './socket-file.js';
 
 export interface ListenerOwner {
-  onSocket(socket: Socket): void;
+  onSocket(socket: Duplex): void;
   /** Accepting failed, or the path changed under us. Listening goes on. */
   onTrouble(error: Error): void;
   onPathRestored(): void;
@@ -18,6 +19,7 @@ const PROBE_TIMEOUT_MS = 500;
 export class Listener {
   private readonly server: Server;
   private file: SocketFile | undefined;
+  private stopStreams: (() => void) | undefined;
   private closing: Promise<void> | undefined;
 
   constructor(
@@ -27,7 +29,7 @@ export class Listener {
     this.server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => owner.onSocket(socket));
   }
 
-  /** The net.Server underneath. */
+  /** The net.Server underneath; it does not listen when streams of one's own are used. */
   get netServer(): Server {
     return this.server;
   }
@@ -36,34 +38,16 @@ export class Listener {
   get endpoint(): Endpoint {
     const address = this.server.address();
     const { endpoint } = this.options;
-    if ('path' in endpoint || address === null || typeof address === 'string') return endpoint;
+    if (!('port' in endpoint) || address === null || typeof address === 'string') return endpoint;
     return { host: endpoint.host, port: (address as AddressInfo).port };
   }
 
   /** @throws AddressInUseError, ListenError, PathTooLongError */
   async open(): Promise<void> {
-    const { endpoint, backlog, mode, group, pathWatchIntervalMs } = this.options;
-    if ('path' in endpoint) {
-      this.file = await SocketFile.claim(
-        this.server,
-        {
-          path: endpoint.path,
-          mode,
-          ...(group >= 0 ? { group } : {}),
-          backlog,
-          probeTimeoutMs: PROBE_TIMEOUT_MS,
-          watchIntervalMs: pathWatchIntervalMs,
-        },
-        {
-          onPathLost: () => this.owner.onTrouble(new ListenError(endpoint.path, 'the socket file vanished')),
-          onPathRestored: () => this.owner.onPathRestored(),
-          onPathReplaced: () =>
-            this.owner.onTrouble(new ListenError(endpoint.path, 'another socket stands at the path')),
-        },
-      );
-    } else {
-      await this.listenOnTcp(endpoint.host, endpoint.port, backlog);
-    }
+    const { endpoint, backlog } = this.options;
+    if ('label' in endpoint) this.stopStreams = endpoint.listen((stream) => this.owner.onSocket(stream));
+    else if ('path' in endpoint && !isAbstract(endpoint)) await this.claim(endpoint.path);
+    else await this.listen({ ...endpoint, backlog });
     this.server.on('error', (error) => this.owner.onTrouble(error));
   }
 
@@ -74,16 +58,41 @@ export class Listener {
   }
 
   private async shut(): Promise<void> {
+    this.stopStreams?.();
     await this.file?.release();
+    // Whoever connected before the name was given up is still accepted, to be told where things stand.
+    await new Promise(setImmediate);
+    await new Promise(setImmediate);
     // net.Server calls back only once every connection has ended; the handle itself is gone at once.
     if (this.server.listening) this.server.close();
     await this.file?.dispose();
   }
 
-  private listenOnTcp(host: string, port: number, backlog: number): Promise<void> {
+  private async claim(path: string): Promise<void> {
+    const { mode, group, backlog, pathWatchIntervalMs } = this.options;
+    this.file = await SocketFile.claim(
+      this.server,
+      {
+        path,
+        mode,
+        ...(group >= 0 ? { group } : {}),
+        backlog,
+        probeTimeoutMs: PROBE_TIMEOUT_MS,
+        watchIntervalMs: pathWatchIntervalMs,
+      },
+      {
+        onPathLost: () => this.owner.onTrouble(new ListenError(path, 'the socket file vanished')),
+        onPathRestored: () => this.owner.onPathRestored(),
+        onPathReplaced: () =>
+          this.owner.onTrouble(new ListenError(path, 'another socket stands at the path')),
+      },
+    );
+  }
+
+  private listen(where: ListenOptions): Promise<void> {
     return new Promise((resolve, reject) => {
       const onError = (error: NodeJS.ErrnoException): void => {
-        const label = endpointLabel({ host, port });
+        const label = endpointLabel(this.options.endpoint);
         reject(
           error.code === 'EADDRINUSE'
             ? new AddressInUseError(label, 'another process', { cause: error })
@@ -91,7 +100,7 @@ export class Listener {
         );
       };
       this.server.once('error', onError);
-      this.server.listen({ host, port, backlog }, () => {
+      this.server.listen(where, () => {
         this.server.off('error', onError);
         resolve();
       });

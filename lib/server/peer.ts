@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { Connection, type ConnectionOwner } from '../connection/connection.js';
 import { Heartbeat, type HeartbeatTarget } from '../connection/heartbeat.js';
 import { ConnectionLostError, PeerSilentError, SendQueueFullError } from '../errors/connection.errors.js';
@@ -13,6 +13,7 @@ import { encodeJson } from '../protocol/json-codec.js';
 import { MessageType, readPayload, type MessageBody } from '../protocol/message-body.js';
 import { CallQueue } from './call-queue.js';
 import type { Caller, PushOutcome } from './client-connection.js';
+import type { Deduplicator } from './deduplicator.js';
 import { IncomingCall } from './incoming-call.js';
 
 /** What a peer tells the server it belongs to. */
@@ -30,6 +31,8 @@ export interface PeerOwner {
   /** Once, last. `cause` is undefined after an ordinary end. */
   onClosed(peer: Peer, cause: Error | undefined): void;
   nextPushId(): string;
+  /** Set if calls that clients repeat are recognised. */
+  readonly deduplicator: Deduplicator | undefined;
 }
 
 const SHUTTING_DOWN = 'The server is shutting down; the call was not started.';
@@ -67,7 +70,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
   private probeSentAt = 0;
 
   constructor(
-    socket: Socket,
+    socket: Duplex,
     readonly id: string,
     private readonly options: ResolvedServerOptions,
     private readonly owner: PeerOwner,
@@ -230,7 +233,9 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
     this.heartbeat.stop();
     clearInterval(this.halfOpenTimer);
     clearTimeout(this.leaveTimer);
-    this.calls.cancelAll(cause ?? new ConnectionLostError(`client ${this.id}`));
+    const { deduplicator } = this.owner;
+    const reason = cause ?? new ConnectionLostError(`client ${this.id}`);
+    this.calls.cancelAll(reason, (call) => deduplicator?.detach(call, this) === true);
     this.owner.onClosed(this, cause);
   }
 
@@ -261,12 +266,15 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
   }
 
   private onCallMessage(kind: 'request' | 'event', body: MessageBody, bytes: number): void {
+    const { request_id: id } = body;
+    const deduplicator = kind === 'request' && this.isUpgraded ? this.owner.deduplicator : undefined;
+    if (typeof id === 'string' && deduplicator?.join(id, this) === true) return;
     const payload = readPayload(body.data);
     const call = new IncomingCall(
-      this,
+      typeof id === 'string' && deduplicator !== undefined ? deduplicator.begin(id, this) : this,
       {
         kind,
-        id: body.request_id,
+        id,
         type: payload.type,
         data: payload.data,
         meta: body.meta === undefined ? undefined : readMeta(body.meta),

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import type { Server, Socket } from 'node:net';
+import type { Server } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { Deadlines } from '../connection/deadlines.js';
 import {
   ErrorCounter,
@@ -20,6 +21,7 @@ import { encodeNotice, encodePush } from '../protocol/envelope.js';
 import { encodeJson } from '../protocol/json-codec.js';
 import { MessageType } from '../protocol/message-body.js';
 import type { ClientConnection, PushOutcome } from './client-connection.js';
+import { Deduplicator } from './deduplicator.js';
 import type { IncomingCall } from './incoming-call.js';
 import { Listener, type ListenerOwner } from './listener.js';
 import { Peer, type PeerOwner } from './peer.js';
@@ -102,6 +104,8 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   readonly options: ResolvedServerOptions;
   readonly handlers = new RequestHandlerRegistry();
 
+  readonly deduplicator: Deduplicator | undefined;
+
   private readonly listener: Listener;
   private readonly peers = new Map<string, Peer>();
   private readonly received = new MessageCounter();
@@ -127,6 +131,8 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     private readonly events: SocketServerEvents = {},
   ) {
     this.options = resolveServerOptions(options);
+    const { deduplication } = this.options;
+    this.deduplicator = deduplication.enabled ? new Deduplicator(deduplication) : undefined;
     this.listener = new Listener(this.options, this);
   }
 
@@ -210,7 +216,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     });
   }
 
-  onSocket(socket: Socket): void {
+  onSocket(socket: Duplex): void {
     if (this.isClosing || this.peers.size >= this.options.maxConnections) {
       this.refuse(socket);
       return;
@@ -256,6 +262,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
 
   onCallSettled(call: IncomingCall): void {
     this.deadlines.remove(call);
+    this.deduplicator?.onCallSettled(call);
     if (call.startedAt > 0) this.latency.record(performance.now() - call.startedAt);
   }
 
@@ -297,6 +304,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     let cancelled = 0;
     for (const peer of unfinished) cancelled += peer.abort(new ServerClosedError());
     await this.untilEmpty(undefined);
+    this.deduplicator?.close();
     return Object.freeze({ cancelled, unfinishedConnections: unfinished.length });
   }
 
@@ -313,7 +321,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     });
   }
 
-  private refuse(socket: Socket): void {
+  private refuse(socket: Duplex): void {
     this.refusedConnections++;
     const reason = this.isClosing
       ? 'the server is shutting down'

@@ -9,3 +9,4 @@ export {
 } from './fault-proxy.js';
 export type { FaultCounts, FaultStats, FlowStats } from './fault-stats.js';
 export type { Corruption, Delay, Direction, OneWay, Split } from './faults.js';
+export { MemoryEndpoint, MemoryStream } from './memory-endpoint.js';
