@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { Slots } from '../connection/slots.js';
 import { ErrorCounter, LatencyRecorder, type LatencySummary } from '../connection/stats.js';
 import { Deadlines } from '../connection/deadlines.js';
 import {
@@ -110,7 +111,9 @@ export class Link implements SessionOwner, CallHost {
   private session: Session | undefined;
   /** Connections to servers that are going away, kept until what is in flight on them is answered. */
   private readonly retired = new Set<Session>();
-  private readonly pending = new Map<string, PendingCall>();
+  /** Every call that has not ended; its place is part of its id, so that an answer finds it without a look-up table. */
+  private readonly calls = new Slots<PendingCall>();
+  private pendingCount = 0;
   private readonly waiting = new Set<PendingCall>();
   private waitingBytes = 0;
   private readonly deadlines = new Deadlines();
@@ -247,7 +250,7 @@ export class Link implements SessionOwner, CallHost {
       state,
       attempts: this.attempts,
       reconnects: Math.max(0, this.connections - 1),
-      pending: this.pending.size,
+      pending: this.pendingCount,
       waiting: this.waiting.size,
       repeated: this.repeatedCount,
       sent: this.sentCount,
@@ -286,7 +289,7 @@ export class Link implements SessionOwner, CallHost {
   }
 
   onResponse(session: Session, body: MessageBody): void {
-    const call = this.pending.get(body.request_id as string);
+    const call = this.pendingById(body.request_id as string);
     // Late, second and unknown answers are ignored.
     if (call === undefined) return;
     this.receivedCount++;
@@ -330,7 +333,7 @@ export class Link implements SessionOwner, CallHost {
     this.pastBytesSent += session.bytesSent;
     this.pastBytesReceived += session.bytesReceived;
     const isCurrent = session === this.session;
-    const lost = [...this.pending.values()].filter((call) => call.session === session);
+    const lost = this.calls.toArray().filter((call) => call.session === session);
     if (isCurrent) this.session = undefined;
     else this.retired.delete(session);
     // The state first: whoever is told of the failure may call again at once.
@@ -342,6 +345,7 @@ export class Link implements SessionOwner, CallHost {
 
   release(call: PendingCall): void {
     this.deadlines.remove(call);
+    this.calls.remove(call);
     if (call.state === 'waiting') this.unpark(call);
     else this.forget(call);
     this.onProgress?.();
@@ -368,8 +372,8 @@ export class Link implements SessionOwner, CallHost {
   ): PendingCall {
     const timeoutMs = options.timeoutMs ?? this.options.requestTimeoutMs;
     const now = performance.now();
-    const id = this.idPrefix + ++this.idCount;
-    const call = new PendingCall(this, kind, id, type, json, timeoutMs, options, observer, now);
+    const call = new PendingCall(this, kind, type, json, timeoutMs, options, observer, now);
+    call.id = `${this.idPrefix}${++this.idCount}-${this.calls.add(call)}`;
     if (this.closing !== undefined) {
       call.fail(new ClientClosedError('notSent'));
       return call;
@@ -378,6 +382,11 @@ export class Link implements SessionOwner, CallHost {
     if (this.state === 'ready') this.transmit(this.session as Session, call);
     else this.wait(call);
     return call;
+  }
+
+  private pendingById(id: string): PendingCall | undefined {
+    const call = this.calls.get(Number(id.slice(id.lastIndexOf('-') + 1)));
+    return call !== undefined && call.id === id && call.state === 'sent' ? call : undefined;
   }
 
   /** There is no connection: the call waits for one, or ends, as `offline` says. */
@@ -427,7 +436,7 @@ export class Link implements SessionOwner, CallHost {
       call.session = session;
       session.inFlight++;
       this.sentCount++;
-      this.pending.set(id, call);
+      this.pendingCount++;
       if (!asPush && !session.isUpgraded) session.unanswered.add(id);
       session.send(
         frame,
@@ -453,8 +462,9 @@ export class Link implements SessionOwner, CallHost {
   /** Its answer will not come on this connection any more; `call` is no longer pending. */
   private forget(call: PendingCall): void {
     const { session } = call;
-    if (session === undefined || !this.pending.delete(call.id)) return;
+    if (session === undefined) return;
     call.session = undefined;
+    this.pendingCount--;
     session.inFlight--;
     if (this.retired.has(session)) this.endIfDone(session);
   }
@@ -575,9 +585,9 @@ export class Link implements SessionOwner, CallHost {
     this.moveTo('draining');
     const notSent = this.failWaiting(new ClientClosedError('notSent'));
     if (this.session?.isReady === false) this.session.end();
-    if (this.pending.size > 0)
-      await this.progress(() => this.pending.size === 0, this.options.drainTimeoutMs);
-    const unanswered = [...this.pending.values()];
+    if (this.pendingCount > 0)
+      await this.progress(() => this.pendingCount === 0, this.options.drainTimeoutMs);
+    const unanswered = this.calls.toArray();
     for (const call of unanswered) {
       this.tellCancelled(call);
       call.fail(new ClientClosedError('sentNoReply'));

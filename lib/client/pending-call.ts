@@ -1,4 +1,5 @@
 import type { DeadlineLane, Expiring } from '../connection/deadlines.js';
+import type { Slotted } from '../connection/slots.js';
 import { RequestTimeoutError } from '../errors/call.errors.js';
 import type { UnixSocketError } from '../errors/unix-socket.error.js';
 import type { Metadata } from '../protocol/guards.js';
@@ -37,12 +38,15 @@ export interface CallHost {
 }
 
 /** One request or event of ours, from the caller's `send` to its end. Ends exactly once. */
-export class PendingCall implements Expiring {
+export class PendingCall implements Expiring, Slotted {
+  slot = -1;
   lane: DeadlineLane | undefined;
   previous: Expiring | undefined;
   following: Expiring | undefined;
   expiresAt = 0;
   state: 'waiting' | 'sent' | 'settled' = 'waiting';
+  /** Set once by the link; kept however often it is sent. */
+  id = '';
   /** The connection it was sent on. */
   session: Session | undefined;
   /** Whether any frame of the answer has come. */
@@ -57,7 +61,6 @@ export class PendingCall implements Expiring {
   constructor(
     private readonly host: CallHost,
     readonly kind: 'request' | 'event',
-    readonly id: string,
     readonly type: string,
     /** The data, encoded. */
     readonly json: string,

@@ -13,14 +13,17 @@ export interface LatencySummary {
   readonly max: number;
 }
 
+/** One microsecond to one hour, to a hundredth of the value: a few kilobytes, where the default takes hundreds. */
+const RANGE = { lowest: 1, highest: 3_600_000_000, figures: 2 };
+
 /** Latencies since the start, kept as a histogram: fixed memory however many are recorded. */
 export class LatencyRecorder {
-  private readonly histogram: RecordableHistogram = createHistogram();
+  private readonly histogram: RecordableHistogram = createHistogram(RANGE);
 
   /** @param milliseconds may have a fraction */
   record(milliseconds: number): void {
     // Whole microseconds; the histogram takes no 0.
-    this.histogram.record(Math.max(1, Math.round(milliseconds * 1_000)));
+    this.histogram.record(Math.min(Math.max(RANGE.lowest, Math.round(milliseconds * 1_000)), RANGE.highest));
   }
 
   summary(): LatencySummary {

@@ -1,3 +1,4 @@
+import { Slots } from '../connection/slots.js';
 import type { CallOwner, IncomingCall } from './incoming-call.js';
 
 export interface CallQueueLimits {
@@ -14,7 +15,7 @@ export interface CallQueueLimits {
  * happens here, so that heartbeats and cancels are heard while every slot is busy.
  */
 export class CallQueue implements CallOwner {
-  private readonly running = new Map<unknown, IncomingCall>();
+  private readonly running = new Slots<IncomingCall>();
   private waiting: IncomingCall[] = [];
   /** Where the next waiting call stands; everything before it has been taken. */
   private head = 0;
@@ -70,16 +71,17 @@ export class CallQueue implements CallOwner {
 
   /** Cancels the call with this id, running or waiting. */
   cancel(id: unknown, reason: Error): void {
+    const isMeant = (call: IncomingCall): boolean =>
+      call.message.id === id && call.message.kind === 'request';
     const call =
-      this.running.get(id) ??
-      this.waiting.find((waiting, index) => index >= this.head && waiting.message.id === id);
+      this.running.find(isMeant) ?? this.waiting.find((waiting, i) => i >= this.head && isMeant(waiting));
     call?.cancel(reason);
   }
 
   /** @param keeps says of a running call that it goes on. Returns how many were cancelled. */
   cancelAll(reason: Error, keeps: (call: IncomingCall) => boolean = () => false): number {
     const calls = this.takeWaiting();
-    for (const call of this.running.values()) if (!keeps(call)) calls.push(call);
+    for (const call of this.running.toArray()) if (!keeps(call)) calls.push(call);
     for (const call of calls) call.cancel(reason);
     return calls.length;
   }
@@ -113,22 +115,14 @@ export class CallQueue implements CallOwner {
   }
 
   onCallSettled(call: IncomingCall): void {
-    const key = this.keyOf(call);
-    if (key !== undefined) this.running.delete(key);
+    this.running.remove(call);
     if (this.waitingCount > 0) this.pump();
     this.onSettled(call);
   }
 
   private run(call: IncomingCall): void {
-    const { id, kind } = call.message;
-    // Events have no id to be cancelled by, and nothing keeps a peer from using an id twice at a time.
-    this.running.set(kind === 'event' || this.running.has(id) ? call : id, call);
+    this.running.add(call);
     call.state = 'running';
     this.start(call);
-  }
-
-  private keyOf(call: IncomingCall): unknown {
-    if (this.running.get(call.message.id) === call) return call.message.id;
-    return this.running.get(call) === call ? call : undefined;
   }
 }

@@ -1,4 +1,5 @@
 import type { DeadlineLane, Expiring } from '../connection/deadlines.js';
+import type { Slotted } from '../connection/slots.js';
 import { DeadlineExceededError, type RefusalCode } from '../errors/call.errors.js';
 import type { UnixSocketError } from '../errors/unix-socket.error.js';
 import { UNKNOWN_REQUEST_TYPE } from '../protocol/capabilities.js';
@@ -49,7 +50,8 @@ const PACKET = ',"packet":true';
  * One request or event on its way through the server: the only thing a handler answers through, and the only
  * thing that can be cancelled. An answer after the end is ignored, so nobody above needs to keep count.
  */
-export class IncomingCall implements Expiring {
+export class IncomingCall implements Expiring, Slotted {
+  slot = -1;
   lane: DeadlineLane | undefined;
   previous: Expiring | undefined;
   following: Expiring | undefined;
