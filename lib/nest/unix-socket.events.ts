@@ -29,6 +29,8 @@ export type UnixSocketServerEvents = {
   disconnect: (connection: ClientConnection, cause: Error | undefined) => void;
   /** A connection that was not taken. */
   refused: (reason: string) => void;
+  /** Another process has the path now; this server drains, and emits `close` when it is done. */
+  takenOver: () => void;
   /** The server goes on, but something is wrong with its listening socket. */
   trouble: (error: Error) => void;
 };

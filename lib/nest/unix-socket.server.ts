@@ -80,6 +80,11 @@ export class UnixSocketServer
         this._status$.next(UnixSocketServerStatus.Degraded);
         this.emitter.emit('trouble', error);
       },
+      onTakenOver: () => {
+        this.logger.log(`Another process has taken over ${this.label}; finishing what is in flight`);
+        this.emitter.emit('takenOver');
+        void this.close();
+      },
       onPathRestored: () => {
         this.logger.warn(`The socket file ${this.label} had vanished and is back`);
         this._status$.next(UnixSocketServerStatus.Listening);

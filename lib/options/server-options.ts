@@ -63,6 +63,12 @@ export interface ServerSettings {
   mode: number;
   /** Numeric group of the socket file; -1 leaves it as it is. @default -1 */
   group: number;
+  /**
+   * Whether this server takes the path from a running one that has the same option, and gives it to the next one
+   * that asks: a new process takes over while the old one drains, and no call is lost. Whoever may connect may ask.
+   * @default false
+   */
+  takeOver: boolean;
   /** How often the socket's path is checked and, if it vanished, restored. Milliseconds, 0 for never. @default 5000 */
   pathWatchIntervalMs: number;
 }
@@ -95,6 +101,7 @@ export const SERVER_DEFAULTS: Readonly<ServerSettings> = {
   backlog: 511,
   mode: 0o600,
   group: -1,
+  takeOver: false,
   pathWatchIntervalMs: 5_000,
 };
 
@@ -131,6 +138,7 @@ const RULES: Rules<ServerSettings> = {
     expected: 'a numeric group id, or -1',
     accepts: (value) => Number.isInteger(value) && Number(value) >= -1,
   },
+  takeOver: aBoolean,
   pathWatchIntervalMs: milliseconds(0),
 };
 

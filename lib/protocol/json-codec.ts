@@ -34,8 +34,8 @@ export function encodeJson(value: unknown): string {
  */
 export function decodeJson(text: string): unknown {
   const value = parse(text);
-  // The tag's key may be written with escapes; any such text is looked at too.
-  const mayHoldTags = text.includes(BYTES_KEY) || text.includes('\\u005');
+  // The tag's key may be written with escapes, of which every one of its characters begins so.
+  const mayHoldTags = text.includes(BYTES_KEY) || text.includes('\\u00');
   return mayHoldTags || text.length > TOO_SHORT_TO_BE_DEEP ? reviveBinary(value, 0) : value;
 }
 
@@ -71,19 +71,34 @@ function tagBinary(value: unknown, key: string, depth = 0): unknown {
   if (depth > MAX_DEPTH) throw new EncodeError(`it is circular or nested deeper than ${MAX_DEPTH} levels`);
   if (isBinary(value)) return { [BYTES_KEY]: toBuffer(value).toString('hex') };
   const { toJSON } = value as { toJSON?: unknown };
-  if (typeof toJSON === 'function') {
-    const replaced: unknown = toJSON.call(value, key);
-    return replaced === value ? value : tagBinary(replaced, key, depth + 1);
-  }
+  return typeof toJSON === 'function'
+    ? tagReplaced(toJSON.call(value, key), depth + 1)
+    : tagItems(value, depth);
+}
+
+/** What a `toJSON()` gave. As with `JSON.stringify`, a `toJSON()` that this one has in its turn is not called. */
+function tagReplaced(value: unknown, depth: number): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  return isBinary(value) ? { [BYTES_KEY]: toBuffer(value).toString('hex') } : tagItems(value, depth);
+}
+
+function tagItems(value: object, depth: number): unknown {
   if (Array.isArray(value)) return value.map((item, index) => tagBinary(item, String(index), depth + 1));
-  if (value instanceof Number || value instanceof String || value instanceof Boolean) return value;
+  if (isBoxed(value)) return value;
   // fromEntries defines an own `__proto__` where an assignment would change the prototype.
   return Object.fromEntries(
     Object.entries(value).map(([name, item]) => {
       if (name === BYTES_KEY)
         throw new EncodeError(`the key "${BYTES_KEY}" is reserved for binary; send a Buffer or rename it`);
-      return [name, tagBinary(item, name, depth + 1)];
+      // Functions are left out anyway, and a copied `toJSON` would be called on the copy.
+      return [name, typeof item === 'function' ? undefined : tagBinary(item, name, depth + 1)];
     }),
+  );
+}
+
+function isBoxed(value: object): boolean {
+  return (
+    value instanceof Number || value instanceof String || value instanceof Boolean || value instanceof BigInt
   );
 }
 
@@ -108,13 +123,36 @@ function parse(text: string): unknown {
   }
 }
 
-/** Some Python writers emit bare `NaN` and `Infinity`, which is not JSON. They read as null here. */
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const BARE_NON_NUMBER = /-?\bInfinity\b|\bNaN\b/g;
+
+/**
+ * Some Python writers emit bare `NaN` and `Infinity`, which is not JSON. They read as null here. Strings are
+ * stepped over by hand: one pattern for both would take quadratic time over a string that does not end.
+ */
 function withoutBareNonNumbers(text: string): string | undefined {
   if (!text.includes('NaN') && !text.includes('Infinity')) return undefined;
-  const repaired = text.replace(/"[^"\\]*(?:\\.[^"\\]*)*"|-?\bInfinity\b|\bNaN\b/gs, (token) =>
-    token.startsWith('"') ? token : 'null',
-  );
+  let repaired = '';
+  let position = 0;
+  while (position < text.length) {
+    const quote = text.indexOf('"', position);
+    const outsideEnd = quote < 0 ? text.length : quote;
+    repaired += text.slice(position, outsideEnd).replace(BARE_NON_NUMBER, 'null');
+    position = quote < 0 ? outsideEnd : endOfString(text, quote);
+    repaired += text.slice(outsideEnd, position);
+  }
   return repaired === text ? undefined : repaired;
+}
+
+/** The position behind the string that begins at `quote`. */
+function endOfString(text: string, quote: number): number {
+  for (let i = quote + 1; i < text.length; i++) {
+    const character = text.charCodeAt(i);
+    if (character === BACKSLASH) i++;
+    else if (character === QUOTE) return i + 1;
+  }
+  return text.length;
 }
 
 function reviveBinary(value: unknown, depth: number): unknown {
@@ -149,7 +187,8 @@ function reviveBinary(value: unknown, depth: number): unknown {
 function bytesFromHex(hex: unknown): Buffer {
   if (typeof hex !== 'string') throw new MalformedFrameError(`"${BYTES_KEY}" is not a string`);
   const bytes = Buffer.from(hex, 'hex');
-  if (bytes.length * 2 === hex.length) return bytes;
+  // Node reads a wide character by its low byte alone, so that some of them pass for digits.
+  if (bytes.length * 2 === hex.length && Buffer.byteLength(hex) === hex.length) return bytes;
   const pairs = hex.split(/[ \t\n\r\f\v]+/);
   if (pairs.some((digits) => digits.length % 2 !== 0 || !/^[0-9a-fA-F]*$/.test(digits))) {
     throw new MalformedFrameError(`"${BYTES_KEY}" is not hexadecimal`);

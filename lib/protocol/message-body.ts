@@ -44,6 +44,8 @@ export interface MessageBody {
   /** Please answer with `probe_ack` and the same number. */
   readonly probe?: unknown;
   readonly probe_ack?: unknown;
+  /** `true`, on a heartbeat to a server that allows it: a successor asks for its path. */
+  readonly take_over?: unknown;
 }
 
 /** A request for `data.type` with the payload `data.data`. */

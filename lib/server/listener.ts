@@ -4,6 +4,7 @@ import { AddressInUseError, ListenError } from '../errors/address.errors.js';
 import { endpointLabel, isAbstract, type Endpoint } from '../options/endpoint.js';
 import type { ResolvedServerOptions } from '../options/server-options.js';
 import { SocketFile } from './socket-file.js';
+import { askForPath } from './take-over.js';
 
 export interface ListenerOwner {
   onSocket(socket: Duplex): void;
@@ -19,6 +20,7 @@ const PROBE_TIMEOUT_MS = 500;
 export class Listener {
   private readonly server: Server;
   private file: SocketFile | undefined;
+  private isLettingGo = false;
   private stopStreams: (() => void) | undefined;
   private closing: Promise<void> | undefined;
 
@@ -68,25 +70,52 @@ export class Listener {
     await this.file?.dispose();
   }
 
+  /** A successor may take the path now: it is not watched until {@link looksTaken}. */
+  letGo(): void {
+    this.isLettingGo = true;
+    this.file?.pauseWatch();
+  }
+
+  /** Whether another server's socket stands at the path. If not, it is watched again. */
+  async looksTaken(): Promise<boolean> {
+    const state = await this.file?.look();
+    this.isLettingGo = false;
+    return state === 'replaced';
+  }
+
   private async claim(path: string): Promise<void> {
+    try {
+      await this.claimFile(path, false);
+    } catch (error) {
+      if (!(error instanceof AddressInUseError) || !this.options.takeOver) throw error;
+      const consent = await askForPath(path, this.options.maxFrameBytes);
+      try {
+        await this.claimFile(path, true);
+      } finally {
+        consent.release();
+      }
+    }
+  }
+
+  private async claimFile(path: string, takeOver: boolean): Promise<void> {
     const { mode, group, backlog, pathWatchIntervalMs } = this.options;
-    this.file = await SocketFile.claim(
-      this.server,
-      {
-        path,
-        mode,
-        ...(group >= 0 ? { group } : {}),
-        backlog,
-        probeTimeoutMs: PROBE_TIMEOUT_MS,
-        watchIntervalMs: pathWatchIntervalMs,
+    const files = {
+      path,
+      mode,
+      ...(group >= 0 ? { group } : {}),
+      backlog,
+      probeTimeoutMs: PROBE_TIMEOUT_MS,
+      watchIntervalMs: pathWatchIntervalMs,
+      takeOver,
+    };
+    this.file = await SocketFile.claim(this.server, files, {
+      onPathLost: () => this.owner.onTrouble(new ListenError(path, 'the socket file vanished')),
+      onPathRestored: () => this.owner.onPathRestored(),
+      onPathReplaced: () => {
+        if (!this.isLettingGo)
+          this.owner.onTrouble(new ListenError(path, 'another socket stands at the path'));
       },
-      {
-        onPathLost: () => this.owner.onTrouble(new ListenError(path, 'the socket file vanished')),
-        onPathRestored: () => this.owner.onPathRestored(),
-        onPathReplaced: () =>
-          this.owner.onTrouble(new ListenError(path, 'another socket stands at the path')),
-      },
-    );
+    });
   }
 
   private listen(where: ListenOptions): Promise<void> {

@@ -28,6 +28,8 @@ export interface PeerOwner {
   onError(code: string): void;
   /** An upgraded client has said hello. */
   onUpgraded(peer: Peer): void;
+  /** A successor asks for the path of this server. */
+  onTakeOverAsked(peer: Peer): void;
   /** Once, last. `cause` is undefined after an ordinary end. */
   onClosed(peer: Peer, cause: Error | undefined): void;
   nextPushId(): string;
@@ -98,7 +100,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
       encodeGreeting({
         account_id: options.accountId,
         conn_id: id,
-        caps: CAPABILITIES,
+        caps: options.takeOver ? [...CAPABILITIES, 'take_over'] : CAPABILITIES,
         max_frame_bytes: options.maxFrameBytes,
       }),
     );
@@ -325,6 +327,10 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
 
   private onHeartbeat(body: MessageBody): void {
     if (body.hello !== undefined && !this.isUpgraded) this.upgrade(body.hello);
+    if (body.take_over === true && this.isUpgraded) {
+      this.owner.onTakeOverAsked(this);
+      return;
+    }
     if (body.probe_ack !== undefined) {
       if (body.probe_ack === this.probe) this.roundTripMs = performance.now() - this.probeSentAt;
       return;

@@ -11,7 +11,7 @@ import {
 } from '../connection/stats.js';
 import { ConnectionLostError, ServerClosedError } from '../errors/connection.errors.js';
 import { UnixSocketError } from '../errors/unix-socket.error.js';
-import { endpointLabel, type Endpoint } from '../options/endpoint.js';
+import type { Endpoint } from '../options/endpoint.js';
 import {
   resolveServerOptions,
   type ResolvedServerOptions,
@@ -25,6 +25,7 @@ import { Deduplicator } from './deduplicator.js';
 import type { IncomingCall } from './incoming-call.js';
 import { Listener, type ListenerOwner } from './listener.js';
 import { Peer, type PeerOwner } from './peer.js';
+import { TAKE_OVER_GRANTED, TAKE_OVER_REFUSED } from './take-over.js';
 import { RequestHandlerRegistry, type RequestHandlerFunction } from './request-handler-registry.js';
 import { runFunctionHandler } from './run-function-handler.js';
 
@@ -40,6 +41,8 @@ export interface SocketServerEvents {
   /** The server goes on, but something is wrong with its listening socket. */
   onTrouble?(error: Error): void;
   onPathRestored?(): void;
+  /** A successor has the path now; this server drains and closes by itself. */
+  onTakenOver?(): void;
 }
 
 /** One connection in {@link ServerStats}. */
@@ -122,6 +125,8 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   private pushCount = 0;
   private readonly pushPrefix = randomBytes(6).toString('hex');
   private readonly deadlines = new Deadlines();
+  /** The server that is taking our path at the moment. */
+  private successor: Peer | undefined;
   private closing: Promise<ServerCloseReport> | undefined;
   private onEmpty: (() => void) | undefined;
 
@@ -282,6 +287,16 @@ export class SocketServer implements PeerOwner, ListenerOwner {
 
   onUpgraded(): void {}
 
+  onTakeOverAsked(peer: Peer): void {
+    if (!this.options.takeOver || this.isClosing || this.successor !== undefined) {
+      peer.notify(TAKE_OVER_REFUSED, 'The server does not give up its path.');
+      return;
+    }
+    this.successor = peer;
+    this.listener.letGo();
+    peer.notify(TAKE_OVER_GRANTED, 'The path may be taken.');
+  }
+
   onClosed(peer: Peer, cause: Error | undefined): void {
     this.peers.delete(peer.id);
     this.pastBytesReceived += peer.bytesReceived;
@@ -290,6 +305,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
       this.errors.add(cause.code);
     this.events.onDisconnect?.(peer, cause);
     if (this.peers.size === 0) this.onEmpty?.();
+    if (peer === this.successor) void this.onSuccessorGone();
   }
 
   nextPushId(): string {
@@ -306,6 +322,14 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     await this.untilEmpty(undefined);
     this.deduplicator?.close();
     return Object.freeze({ cancelled, unfinishedConnections: unfinished.length });
+  }
+
+  /** The successor has what it wanted, or has failed. */
+  private async onSuccessorGone(): Promise<void> {
+    this.successor = undefined;
+    if (!(await this.listener.looksTaken())) return;
+    this.events.onTakenOver?.();
+    await this.close();
   }
 
   /** Resolves once the last connection has gone, or after `timeoutMs`. */
@@ -339,11 +363,6 @@ export class SocketServer implements PeerOwner, ListenerOwner {
       if (!this.peers.has(id)) return id;
     }
   }
-}
-
-/** For messages. */
-export function serverLabel(server: SocketServer): string {
-  return endpointLabel(server.endpoint);
 }
 
 function connectionStats(peer: Peer): ConnectionStats {
