@@ -1,6 +1,7 @@
 export { BackoffStrategy, type BackoffOptions } from './client/backoff.js';
 export { HealthChecker, type HealthCheckerOptions } from './client/health-checker.js';
-export { Link, type LinkCloseReport, type LinkEvents, type LinkStats } from './client/link.js';
+export { Link } from './client/link.js';
+export type { LinkCloseReport, LinkEvents, LinkStats } from './client/link-reports.js';
 export type { LinkState } from './client/link-state.js';
 export type { CallObserver, CallOptions } from './client/pending-call.js';
 export type { PushHandler, ReceivedPush } from './client/push-stream.js';

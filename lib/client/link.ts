@@ -1,15 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { Slots } from '../connection/slots.js';
-import { ErrorCounter, LatencyRecorder, type LatencySummary } from '../connection/stats.js';
+import { ErrorCounter, LatencyRecorder } from '../connection/stats.js';
 import { Deadlines } from '../connection/deadlines.js';
-import {
-  ClientClosedError,
-  NotConnectedError,
-  OfflineQueueFullError,
-  RefusedError,
-  RemoteError,
-  type RefusalCode,
-} from '../errors/call.errors.js';
+import { ClientClosedError, NotConnectedError, RefusedError } from '../errors/call.errors.js';
 import {
   ConnectionLostError,
   ConnectTimeoutError,
@@ -19,82 +12,21 @@ import {
 import type { UnixSocketError } from '../errors/unix-socket.error.js';
 import { resolveLinkOptions, type LinkOptions, type ResolvedLinkOptions } from '../options/client-options.js';
 import { endpointLabel } from '../options/endpoint.js';
-import { UNKNOWN_REQUEST_TYPE } from '../protocol/capabilities.js';
 import { encodeNotice, encodePush, encodeRequest, extra } from '../protocol/envelope.js';
-import { readErrorDetail, readMeta } from '../protocol/guards.js';
+import { readMeta } from '../protocol/guards.js';
 import { readPayload, type MessageBody } from '../protocol/message-body.js';
 import { BackoffStrategy } from './backoff.js';
+import type { LinkCloseReport, LinkEvents, LinkStats } from './link-reports.js';
 import { LEGAL_MOVES, type LinkState } from './link-state.js';
 import { PendingCall, type CallHost, type CallObserver, type CallOptions } from './pending-call.js';
-import { PushStream, type ReceivedPush } from './push-stream.js';
+import { OfflineQueue } from './offline-queue.js';
+import { PushStream } from './push-stream.js';
+import { ReadyWaiters } from './ready-waiters.js';
+import { remoteError } from './remote-error.js';
 import { Session, type SessionOwner } from './session.js';
-
-/** What a link tells whoever runs it. */
-export interface LinkEvents {
-  onState?(state: LinkState, previous: LinkState): void;
-  /** The server was reached and has greeted. */
-  onConnect?(): void;
-  /** A connection that had been ready ended. */
-  onDisconnect?(error: UnixSocketError): void;
-  /** An attempt failed, or the connection was lost; the next attempt follows after `delayMs`. */
-  onRetry?(attempt: number, delayMs: number, error: UnixSocketError): void;
-  onPushHandlerError?(error: unknown, push: ReceivedPush): void;
-  /** The first time pushes are dropped because `onPush` handlers are too slow. */
-  onPushesDropped?(): void;
-  /** The server said something of its own accord. */
-  onNotice?(code: string | undefined, text: string): void;
-}
-
-/** A frozen snapshot of a link's counters. */
-export interface LinkStats {
-  readonly state: LinkState;
-  /** Attempts to connect since the last success. */
-  readonly attempts: number;
-  /** Connections made after the first. */
-  readonly reconnects: number;
-  /** Sent and not answered. */
-  readonly pending: number;
-  /** Not sent yet. */
-  readonly waiting: number;
-  /** Sent again, after a loss or a refusal. */
-  readonly repeated: number;
-  /** Requests and events sent. */
-  readonly sent: number;
-  /** Answers received; each value of a stream counts. */
-  readonly received: number;
-  readonly pushesReceived: number;
-  readonly pushesDropped: number;
-  readonly timeouts: number;
-  readonly failuresByCode: Readonly<Record<string, number>>;
-  readonly bytesSent: number;
-  readonly bytesReceived: number;
-  readonly queuedBytes: number;
-  /** Of the last probe; undefined before the first, and from plain servers. */
-  readonly lastRoundTripMs: number | undefined;
-  /** From a call to the first frame of its answer. */
-  readonly roundTripMs: LatencySummary;
-  /** What the server said of itself. */
-  readonly accountId: string | undefined;
-  readonly connectionId: string | undefined;
-  readonly isUpgraded: boolean;
-}
 
 /** A link counts as stable, and its backoff starts anew, once it was ready for so long. */
 const STABLE_AFTER_MS = 5_000;
-
-/** What a closed link could not deliver. */
-export interface LinkCloseReport {
-  /** Calls that had been sent and got no answer. */
-  readonly unanswered: number;
-  /** Calls that had never been sent. */
-  readonly notSent: number;
-}
-
-interface Connector {
-  readonly resolve: () => void;
-  readonly reject: (error: UnixSocketError) => void;
-  readonly timer: NodeJS.Timeout;
-}
 
 /**
  * The lasting relation to a server: dials, dials again, and carries calls over whatever connection there is.
@@ -114,12 +46,11 @@ export class Link implements SessionOwner, CallHost {
   /** Every call that has not ended; its place is part of its id, so that an answer finds it without a look-up table. */
   private readonly calls = new Slots<PendingCall>();
   private pendingCount = 0;
-  private readonly waiting = new Set<PendingCall>();
-  private waitingBytes = 0;
+  private readonly waiting: OfflineQueue;
+  private readonly readyWaiters = new ReadyWaiters();
   private readonly deadlines = new Deadlines();
   private readonly backoff: BackoffStrategy;
   private backoffTimer: NodeJS.Timeout | undefined;
-  private connectors: Connector[] = [];
   private isReconnecting: boolean;
   private closing: Promise<LinkCloseReport> | undefined;
   /** Set by close(): hears of every call and connection that ends. */
@@ -148,6 +79,7 @@ export class Link implements SessionOwner, CallHost {
   ) {
     this.options = resolveLinkOptions(options);
     this.label = endpointLabel(this.options.endpoint);
+    this.waiting = new OfflineQueue(this.options, this.label);
     this.isReconnecting = this.options.reconnect.enabled;
     this.backoff = new BackoffStrategy({ ...this.options.reconnect, jitter: 'full' });
     this.pushes = new PushStream(
@@ -179,16 +111,13 @@ export class Link implements SessionOwner, CallHost {
   connect(): Promise<void> {
     if (this.state === 'ready') return Promise.resolve();
     if (this.closing !== undefined) return Promise.reject(new ClientClosedError('notSent'));
-    const promise = new Promise<void>((resolve, reject) => {
-      const { connectTimeoutMs } = this.options;
-      const timer = setTimeout(() => {
-        this.connectors = this.connectors.filter((connector) => connector.timer !== timer);
-        reject(this.lastError ?? new ConnectTimeoutError(this.label, connectTimeoutMs));
-      }, connectTimeoutMs);
-      this.connectors.push({ resolve, reject, timer });
-    });
+    const { connectTimeoutMs } = this.options;
+    const ready = this.readyWaiters.wait(
+      connectTimeoutMs,
+      () => this.lastError ?? new ConnectTimeoutError(this.label, connectTimeoutMs),
+    );
     if (this.state === 'idle') this.dial();
-    return promise;
+    return ready;
   }
 
   /** @param json the data, encoded */
@@ -276,14 +205,11 @@ export class Link implements SessionOwner, CallHost {
     this.connections++;
     this.readyAt = performance.now();
     this.moveTo('ready');
-    for (const { resolve, timer } of this.takeConnectors()) {
-      clearTimeout(timer);
-      resolve();
-    }
+    this.readyWaiters.resolveAll();
     this.events.onConnect?.();
-    for (const call of this.takeWaiting()) {
+    for (const call of this.waiting.takeAll()) {
       // What is sent may end the connection, and a call may end those behind it.
-      if (this.session !== session) this.park(call);
+      if (this.session !== session) this.waiting.add(call);
       else if (!call.isSettled) this.transmit(session, call);
     }
   }
@@ -298,8 +224,8 @@ export class Link implements SessionOwner, CallHost {
       this.roundTrips.record(performance.now() - call.startedAt);
     }
     if (body.error) {
-      const error = remoteError(body, call);
-      if (error.code === 'DRAINING' && error instanceof RefusedError)
+      const error = remoteError(body);
+      if (error instanceof RefusedError && error.code === 'DRAINING')
         this.onDrainingRefusal(session, call, error);
       else call.fail(error);
     } else if (!session.isUpgraded) {
@@ -346,7 +272,7 @@ export class Link implements SessionOwner, CallHost {
   release(call: PendingCall): void {
     this.deadlines.remove(call);
     this.calls.remove(call);
-    if (call.state === 'waiting') this.unpark(call);
+    if (call.state === 'waiting') this.waiting.remove(call);
     else this.forget(call);
     this.onProgress?.();
   }
@@ -391,34 +317,13 @@ export class Link implements SessionOwner, CallHost {
 
   /** There is no connection: the call waits for one, or ends, as `offline` says. */
   private wait(call: PendingCall): void {
-    const { offline, maxOfflineCalls, maxOfflineBytes } = this.options;
-    const maxCalls = typeof offline === 'object' ? Math.min(offline.queue, maxOfflineCalls) : maxOfflineCalls;
-    if (offline === 'fail' && this.state === 'backoff') {
-      call.fail(new NotConnectedError(this.label, this.lastError));
-    } else if (this.waiting.size >= maxCalls) {
-      call.fail(new OfflineQueueFullError(this.label, `${maxCalls} calls`));
-    } else if (this.waitingBytes + call.json.length > maxOfflineBytes) {
-      call.fail(new OfflineQueueFullError(this.label, `${maxOfflineBytes} bytes of calls`));
-    } else {
-      this.park(call);
-      if (this.state === 'idle') this.dial();
+    const refusal = this.waiting.refusal(call, this.state === 'backoff', this.lastError);
+    if (refusal !== undefined) {
+      call.fail(refusal);
+      return;
     }
-  }
-
-  private park(call: PendingCall): void {
     this.waiting.add(call);
-    this.waitingBytes += call.json.length;
-  }
-
-  private unpark(call: PendingCall): void {
-    if (this.waiting.delete(call)) this.waitingBytes -= call.json.length;
-  }
-
-  private takeWaiting(): PendingCall[] {
-    const calls = [...this.waiting];
-    this.waiting.clear();
-    this.waitingBytes = 0;
-    return calls;
+    if (this.state === 'idle') this.dial();
   }
 
   private transmit(session: Session, call: PendingCall): void {
@@ -500,7 +405,12 @@ export class Link implements SessionOwner, CallHost {
   private retire(session: Session): void {
     if (session !== this.session || this.state !== 'ready') return;
     this.retired.add(session);
-    this.dial();
+    if (this.isReconnecting) {
+      this.dial();
+    } else {
+      this.session = undefined;
+      this.moveTo('idle');
+    }
     this.events.onDisconnect?.(new ServerGoingAwayError(this.label));
     this.endIfDone(session);
   }
@@ -558,26 +468,11 @@ export class Link implements SessionOwner, CallHost {
   }
 
   private failWaiting(error: UnixSocketError): number {
-    const waiting = this.takeWaiting();
-    for (const call of waiting) {
-      // Never "not sent" of a call that was sent before and put back.
-      call.fail(
-        call.mayHaveRun
-          ? new ConnectionLostError(this.label, { delivery: 'sentNoReply', cause: error })
-          : error,
-      );
-    }
-    for (const { reject, timer } of this.takeConnectors()) {
-      clearTimeout(timer);
-      reject(error);
-    }
-    return waiting.length;
-  }
-
-  private takeConnectors(): Connector[] {
-    const connectors = this.connectors;
-    this.connectors = [];
-    return connectors;
+    const calls = this.waiting.takeAll();
+    const reason = error.delivery === 'notSent' ? error : new NotConnectedError(this.label, error);
+    for (const call of calls) call.fail(reason);
+    this.readyWaiters.rejectAll(error);
+    return calls.length;
   }
 
   private async shut(): Promise<LinkCloseReport> {
@@ -621,20 +516,4 @@ export class Link implements SessionOwner, CallHost {
     this.state = to;
     this.events.onState?.(to, from);
   }
-}
-
-const REFUSALS: ReadonlySet<unknown> = new Set<RefusalCode>(['OVERLOADED', 'DRAINING', 'DEADLINE_EXCEEDED']);
-
-/** The error of a failed response: a refusal before the start, or the handler's own. */
-function remoteError(body: MessageBody, call: PendingCall): UnixSocketError {
-  const text = typeof body.error === 'string' ? body.error : JSON.stringify(body.error);
-  const { code, details, payload, isRefusal } = readErrorDetail(body.error_detail);
-  if (isRefusal && REFUSALS.has(code))
-    return new RefusedError(code as RefusalCode, text, call.mayHaveRun ? 'sentNoReply' : 'notSent');
-  return new RemoteError({
-    message: text,
-    code: code ?? (text === UNKNOWN_REQUEST_TYPE ? 'UNKNOWN_PATTERN' : undefined),
-    details,
-    payload,
-  });
 }

@@ -1,6 +1,7 @@
 import type { DeadlineLane, Expiring } from '../connection/deadlines.js';
 import type { Slotted } from '../connection/slots.js';
 import { RequestTimeoutError } from '../errors/call.errors.js';
+import { ConnectionLostError } from '../errors/connection.errors.js';
 import type { UnixSocketError } from '../errors/unix-socket.error.js';
 import type { Metadata } from '../protocol/guards.js';
 import type { Session } from './session.js';
@@ -29,6 +30,8 @@ export interface CallOptions {
 
 /** What a call needs of its link. */
 export interface CallHost {
+  /** Of the endpoint, for messages. */
+  readonly label: string;
   /** Last error of dialling, for a call that never found a connection. */
   readonly lastError: Error | undefined;
   release(call: PendingCall): void;
@@ -95,8 +98,13 @@ export class PendingCall implements Expiring, Slotted {
   fail(error: UnixSocketError): void {
     if (this.isSettled) return;
     this.settle();
-    this.host.noteFailure(error);
-    this.observer.error(error);
+    // Never "not sent" of a call that was sent before and put back.
+    const isSaidNotSent = this.mayHaveRun && error.delivery === 'notSent';
+    const truth = isSaidNotSent
+      ? new ConnectionLostError(this.host.label, { delivery: 'sentNoReply', cause: error })
+      : error;
+    this.host.noteFailure(truth);
+    this.observer.error(truth);
   }
 
   /** Ends it without telling the observer, who has gone. */

@@ -70,10 +70,8 @@ export class RefusedError extends UnixSocketError {
   constructor(
     readonly code: RefusalCode,
     message: string,
-    /** `sentNoReply` only if an earlier sending of the same call was lost. */
-    delivery: Delivery = 'notSent',
   ) {
-    super(message, { delivery });
+    super(message, { delivery: 'notSent' });
   }
 }
 

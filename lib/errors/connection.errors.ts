@@ -95,7 +95,7 @@ export class PeerSilentError extends UnixSocketError {
   }
 }
 
-/** The peer does not read, and what is queued for it passed the cap. The connection is ended. */
+/** The peer does not read, and what is queued for it passed the cap. A server ends such a connection; a client's call fails. */
 export class SendQueueFullError extends UnixSocketError {
   override readonly name = 'SendQueueFullError';
   readonly code = 'SEND_QUEUE_FULL';
@@ -104,7 +104,9 @@ export class SendQueueFullError extends UnixSocketError {
     readonly queuedBytes: number,
     readonly limitBytes: number,
   ) {
-    super(`${queuedBytes} bytes wait for a peer that does not read; the limit is ${limitBytes}.`);
+    super(`${queuedBytes} bytes wait for a peer that does not read; the limit is ${limitBytes}.`, {
+      delivery: 'notSent',
+    });
   }
 }
 

@@ -10,7 +10,8 @@ import {
   type WritePacket,
 } from '@nestjs/microservices';
 import { AsyncSubject, Observable } from 'rxjs';
-import { Link, type LinkCloseReport, type LinkStats } from '../client/link.js';
+import { Link } from '../client/link.js';
+import type { LinkCloseReport, LinkStats } from '../client/link-reports.js';
 import type { LinkState } from '../client/link-state.js';
 import type { CallOptions } from '../client/pending-call.js';
 import type { PushHandler, ReceivedPush } from '../client/push-stream.js';

@@ -1,0 +1,48 @@
+import { NotConnectedError, OfflineQueueFullError } from '../errors/call.errors.js';
+import type { UnixSocketError } from '../errors/unix-socket.error.js';
+import type { ResolvedLinkOptions } from '../options/client-options.js';
+import type { PendingCall } from './pending-call.js';
+
+/** The calls that wait for a connection, in order, bounded in count and bytes; their time is bounded by themselves. */
+export class OfflineQueue {
+  private readonly calls = new Set<PendingCall>();
+  private bytes = 0;
+
+  constructor(
+    private readonly options: ResolvedLinkOptions,
+    private readonly label: string,
+  ) {}
+
+  get size(): number {
+    return this.calls.size;
+  }
+
+  /** Why one more call may not wait; undefined if it may. @param isResting between two attempts to connect */
+  refusal(call: PendingCall, isResting: boolean, lastError: Error | undefined): UnixSocketError | undefined {
+    const { offline, maxOfflineCalls, maxOfflineBytes } = this.options;
+    if (offline === 'fail' && isResting) return new NotConnectedError(this.label, lastError);
+    const maxCalls = typeof offline === 'object' ? Math.min(offline.queue, maxOfflineCalls) : maxOfflineCalls;
+    if (this.calls.size >= maxCalls) return new OfflineQueueFullError(this.label, `${maxCalls} calls`);
+    if (this.bytes + call.json.length > maxOfflineBytes) {
+      return new OfflineQueueFullError(this.label, `${maxOfflineBytes} bytes of calls`);
+    }
+    return undefined;
+  }
+
+  add(call: PendingCall): void {
+    this.calls.add(call);
+    this.bytes += call.json.length;
+  }
+
+  remove(call: PendingCall): void {
+    if (this.calls.delete(call)) this.bytes -= call.json.length;
+  }
+
+  /** Empties it. */
+  takeAll(): PendingCall[] {
+    const calls = [...this.calls];
+    this.calls.clear();
+    this.bytes = 0;
+    return calls;
+  }
+}
