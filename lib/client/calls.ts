@@ -1,0 +1,294 @@
+import { randomBytes } from 'node:crypto';
+import { Deadlines } from '../connection/deadlines.js';
+import { Slots } from '../connection/slots.js';
+import { ErrorCounter, LatencyRecorder } from '../connection/stats.js';
+import { ClientClosedError, NotConnectedError, RefusedError } from '../errors/call.errors.js';
+import { ConnectionLostError, SendQueueFullError } from '../errors/connection.errors.js';
+import type { UnixSocketError } from '../errors/unix-socket.error.js';
+import type { ResolvedLinkOptions } from '../options/client-options.js';
+import { encodeNotice, encodePush, encodeRequest, extra } from '../protocol/envelope.js';
+import type { MessageBody } from '../protocol/message-body.js';
+import { OfflineQueue } from './offline-queue.js';
+import { PendingCall, type CallHost, type CallObserver, type CallOptions } from './pending-call.js';
+import { remoteError } from './remote-error.js';
+import type { Session } from './session.js';
+
+/** What the calls need of the link they go over. */
+export interface CallRoute {
+  /** Of the endpoint, for messages. */
+  readonly label: string;
+  /** The connection there is, if it is ready. */
+  readonly readySession: Session | undefined;
+  /** Between two attempts to connect. */
+  readonly isResting: boolean;
+  readonly isClosing: boolean;
+  /** Of the last attempt to connect. */
+  readonly lastError: Error | undefined;
+  /** A call waits: there should be a connection. */
+  onWanted(): void;
+  /** The server of this connection is going away. */
+  retire(session: Session): void;
+  /** Nothing is in flight on this connection any more. */
+  onSessionIdle(session: Session): void;
+  /** A call has ended. */
+  onProgress(): void;
+}
+
+/**
+ * The calls of one link, from the caller's `send` to their end: waiting for a connection, in flight on one, lost
+ * with it, perhaps sent again. Each ends exactly once.
+ */
+export class Calls implements CallHost {
+  sentCount = 0;
+  receivedCount = 0;
+  repeatedCount = 0;
+  timeoutCount = 0;
+  /** Sent and not answered. */
+  pendingCount = 0;
+  readonly failures = new ErrorCounter();
+  readonly roundTrips = new LatencyRecorder();
+
+  /** Every call that has not ended; its place is part of its id, so that an answer finds it without a table. */
+  private readonly all = new Slots<PendingCall>();
+  private readonly waiting: OfflineQueue;
+  private readonly deadlines = new Deadlines();
+  /** Random once, so that ids of two clients or of a restarted one never collide. */
+  private readonly idPrefix = `${randomBytes(6).toString('hex')}-`;
+  private idCount = 0;
+
+  constructor(
+    private readonly options: ResolvedLinkOptions,
+    private readonly route: CallRoute,
+  ) {
+    this.waiting = new OfflineQueue(options, route.label);
+  }
+
+  get label(): string {
+    return this.route.label;
+  }
+
+  get lastError(): Error | undefined {
+    return this.route.lastError;
+  }
+
+  get waitingCount(): number {
+    return this.waiting.size;
+  }
+
+  begin(
+    kind: 'request' | 'event',
+    type: string,
+    json: string,
+    options: CallOptions,
+    observer: CallObserver,
+  ): PendingCall {
+    const timeoutMs = options.timeoutMs ?? this.options.requestTimeoutMs;
+    const now = performance.now();
+    const call = new PendingCall(this, kind, type, json, timeoutMs, options, observer, now);
+    call.id = `${this.idPrefix}${++this.idCount}-${this.all.add(call)}`;
+    if (this.route.isClosing) {
+      call.fail(new ClientClosedError('notSent'));
+    } else {
+      this.deadlines.add(call, timeoutMs, now);
+      this.dispatch(call);
+    }
+    return call;
+  }
+
+  /** The caller has gone: nothing more is reported, and an upgraded server stops working for it. */
+  cancel(call: PendingCall): void {
+    if (call.isSettled) return;
+    this.tellCancelled(call);
+    call.abandon();
+  }
+
+  /** Sends what has waited. */
+  onReady(session: Session): void {
+    for (const call of this.waiting.takeAll()) {
+      // What is sent may end the connection, and a call may end those behind it.
+      if (this.route.readySession !== session) this.waiting.add(call);
+      else if (!call.isSettled) this.transmit(session, call);
+    }
+  }
+
+  onResponse(session: Session, body: MessageBody): void {
+    const call = this.pendingById(body.request_id as string);
+    // Late, second and unknown answers are ignored.
+    if (call === undefined) return;
+    this.receivedCount++;
+    if (!call.isAnswered) {
+      call.isAnswered = true;
+      this.roundTrips.record(performance.now() - call.startedAt);
+    }
+    if (body.error) {
+      this.onFailure(session, call, remoteError(body));
+    } else if (!session.isUpgraded) {
+      call.next(body.data, false);
+      call.complete();
+    } else if (body.more === true) {
+      this.restartDeadline(call);
+      call.next(body.data, body.packet === true);
+    } else {
+      if (body.end !== true) call.next(body.data, body.packet === true);
+      call.complete();
+    }
+  }
+
+  /** What is in flight on this connection; taken before anybody is told that it was lost. */
+  inFlightOn(session: Session): PendingCall[] {
+    return this.all.toArray().filter((call) => call.session === session);
+  }
+
+  onLost(call: PendingCall, cause: UnixSocketError): void {
+    if (call.isSettled) return;
+    if (call.options.idempotent === true && this.repeat(call, true)) return;
+    call.fail(new ConnectionLostError(this.label, { delivery: 'sentNoReply', cause }));
+  }
+
+  /** There will be no connection for now. Returns how many calls waited for one. */
+  failWaiting(error: UnixSocketError): number {
+    const calls = this.waiting.takeAll();
+    const reason = error.delivery === 'notSent' ? error : new NotConnectedError(this.label, error);
+    for (const call of calls) call.fail(reason);
+    return calls.length;
+  }
+
+  /** The link closes: nobody answers any more. Returns how many calls were in flight. */
+  failPending(): number {
+    const calls = this.all.toArray();
+    for (const call of calls) {
+      this.tellCancelled(call);
+      call.fail(new ClientClosedError('sentNoReply'));
+    }
+    return calls.length;
+  }
+
+  release(call: PendingCall): void {
+    this.deadlines.remove(call);
+    this.all.remove(call);
+    if (call.state === 'waiting') this.waiting.remove(call);
+    else this.leave(call);
+    this.route.onProgress();
+  }
+
+  tellCancelled(call: PendingCall): void {
+    const { session, state, kind } = call;
+    if (state === 'sent' && kind === 'request' && session?.isUpgraded === true) {
+      session.send(encodeNotice(call.id, 'cancelled', undefined));
+    }
+  }
+
+  noteFailure(error: UnixSocketError): void {
+    this.failures.add(error.code);
+    if (error.code === 'REQUEST_TIMEOUT') this.timeoutCount++;
+  }
+
+  private pendingById(id: string): PendingCall | undefined {
+    const call = this.all.get(Number(id.slice(id.lastIndexOf('-') + 1)));
+    return call !== undefined && call.id === id && call.state === 'sent' ? call : undefined;
+  }
+
+  /** Sends the call, or lets it wait for a connection, or ends it, as `offline` says. */
+  private dispatch(call: PendingCall): void {
+    const { route } = this;
+    const session = route.readySession;
+    if (session !== undefined) {
+      this.transmit(session, call);
+      return;
+    }
+    const refusal = this.waiting.refusal(call, route.isResting, route.lastError);
+    if (refusal !== undefined) {
+      call.fail(refusal);
+      return;
+    }
+    this.waiting.add(call);
+    route.onWanted();
+  }
+
+  private transmit(session: Session, call: PendingCall): void {
+    const { maxSendQueueBytes } = this.options;
+    if (session.queuedBytes > maxSendQueueBytes) {
+      call.fail(new SendQueueFullError(session.queuedBytes, maxSendQueueBytes));
+      return;
+    }
+    const { id, type, json, kind } = call;
+    const asPush = kind === 'event' && this.sendsEventsAsPush(session);
+    const encode = asPush ? encodePush : encodeRequest;
+    try {
+      const frame = encode(id, type, json, this.extras(session, call), session.maxFrameBytes);
+      call.state = 'sent';
+      call.session = session;
+      session.inFlight++;
+      this.sentCount++;
+      this.pendingCount++;
+      if (!asPush && !session.isUpgraded) session.unanswered.add(id);
+      session.send(
+        frame,
+        kind === 'event' ? (error) => this.onEventFlushed(session, call, error) : undefined,
+      );
+    } catch (error) {
+      call.fail(error as UnixSocketError);
+    }
+  }
+
+  private extras(session: Session, call: PendingCall): string {
+    const { meta, isPacket, timeoutMs } = call.options;
+    if (meta === undefined && isPacket === undefined && timeoutMs === undefined) return '';
+    const hasDeadline = session.isUpgraded && timeoutMs !== undefined && timeoutMs > 0;
+    const deadlineMs = hasDeadline ? Math.max(0, Math.ceil(call.expiresAt - performance.now())) : undefined;
+    return (
+      extra('meta', meta) + (isPacket === true ? ',"packet":true' : '') + extra('deadline_ms', deadlineMs)
+    );
+  }
+
+  private onFailure(session: Session, call: PendingCall, error: UnixSocketError): void {
+    // A server that is going away did not start the call, so it may be sent to the next one whatever it does.
+    if (error instanceof RefusedError && error.code === 'DRAINING') {
+      this.route.retire(session);
+      if (this.repeat(call, false)) return;
+    }
+    call.fail(error);
+  }
+
+  private onEventFlushed(session: Session, call: PendingCall, error: Error | null | undefined): void {
+    // Lost with its connection, and perhaps on its way again on another one.
+    if (call.session !== session) return;
+    if (error) this.onLost(call, new ConnectionLostError(this.label, { cause: error }));
+    else call.complete();
+  }
+
+  /** False if the call may not be sent again: too often, or part of its answer has been handed on. */
+  private repeat(call: PendingCall, mayHaveRun: boolean): boolean {
+    if (this.route.isClosing || call.repeats >= this.options.maxRepeats || call.hasDelivered) return false;
+    this.leave(call);
+    call.repeats++;
+    call.mayHaveRun ||= mayHaveRun;
+    call.isAnswered = false;
+    call.state = 'waiting';
+    this.repeatedCount++;
+    this.dispatch(call);
+    return true;
+  }
+
+  /** The call is no longer in flight on its connection. */
+  private leave(call: PendingCall): void {
+    const { session } = call;
+    if (session === undefined) return;
+    call.session = undefined;
+    this.pendingCount--;
+    if (--session.inFlight === 0) this.route.onSessionIdle(session);
+  }
+
+  private sendsEventsAsPush(session: Session): boolean {
+    const { eventsAs } = this.options;
+    // A plain server ignores pushes.
+    return eventsAs === 'auto' ? session.isUpgraded : eventsAs === 'push';
+  }
+
+  private restartDeadline(call: PendingCall): void {
+    // An explicit time limit bounds the whole call.
+    if (call.options.timeoutMs !== undefined) return;
+    this.deadlines.remove(call);
+    this.deadlines.add(call, this.options.idleTimeoutMs, performance.now());
+  }
+}
