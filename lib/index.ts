@@ -83,10 +83,10 @@ export {
   type RequestHandlerFunction,
   type RequestInfo,
 } from './server/request-handler-registry.js';
-export {
-  SocketServer,
-  type ConnectionStats,
-  type ServerCloseReport,
-  type ServerStats,
-  type SocketServerEvents,
-} from './server/socket-server.js';
+export { SocketServer } from './server/socket-server.js';
+export type {
+  ConnectionStats,
+  ServerCloseReport,
+  ServerStats,
+  SocketServerEvents,
+} from './server/server-reports.js';

@@ -15,6 +15,7 @@ import { CallQueue } from './call-queue.js';
 import type { Caller, PushOutcome } from './client-connection.js';
 import type { Deduplicator } from './deduplicator.js';
 import { IncomingCall } from './incoming-call.js';
+import type { ConnectionStats } from './server-reports.js';
 
 /** What a peer tells the server it belongs to. */
 export interface PeerOwner {
@@ -118,10 +119,6 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
     return this.connection.bytesSent;
   }
 
-  get queuedBytes(): number {
-    return this.connection.queuedBytes;
-  }
-
   get hasPartialFrame(): boolean {
     return this.connection.hasPartialFrame;
   }
@@ -132,6 +129,23 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
 
   get waitingCount(): number {
     return this.calls.waitingCount;
+  }
+
+  getStats(): ConnectionStats {
+    return Object.freeze({
+      id: this.id,
+      version: this.protocolVersion,
+      isUpgraded: this.isUpgraded,
+      clientName: this.clientName,
+      since: this.connectedAt,
+      lastActivity: this.lastActivityAt,
+      queuedBytes: this.connection.queuedBytes,
+      bytesReceived: this.bytesReceived,
+      bytesSent: this.bytesSent,
+      inFlight: this.runningCount,
+      queued: this.waitingCount,
+      roundTripMs: this.roundTripMs,
+    });
   }
 
   push(type: string, data: unknown): PushOutcome {

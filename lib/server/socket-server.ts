@@ -2,13 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Server } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { Deadlines } from '../connection/deadlines.js';
-import {
-  ErrorCounter,
-  LatencyRecorder,
-  MessageCounter,
-  type LatencySummary,
-  type MessageCounts,
-} from '../connection/stats.js';
+import { ErrorCounter, LatencyRecorder, MessageCounter } from '../connection/stats.js';
 import { ConnectionLostError, ServerClosedError } from '../errors/connection.errors.js';
 import { UnixSocketError } from '../errors/unix-socket.error.js';
 import type { Endpoint } from '../options/endpoint.js';
@@ -26,76 +20,9 @@ import type { IncomingCall } from './incoming-call.js';
 import { Listener, type ListenerOwner } from './listener.js';
 import { Peer, type PeerOwner } from './peer.js';
 import { TAKE_OVER_GRANTED, TAKE_OVER_REFUSED } from './take-over.js';
+import type { ServerCloseReport, ServerStats, SocketServerEvents } from './server-reports.js';
 import { RequestHandlerRegistry, type RequestHandlerFunction } from './request-handler-registry.js';
 import { runFunctionHandler } from './run-function-handler.js';
-
-/** What a server tells whoever runs it. All optional but `onCall`. */
-export interface SocketServerEvents {
-  /** A request or event for which no function is registered. False: not handled either. */
-  onCall?(call: IncomingCall): boolean;
-  onConnect?(connection: ClientConnection): void;
-  /** `cause` is undefined after an ordinary end. */
-  onDisconnect?(connection: ClientConnection, cause: Error | undefined): void;
-  /** A connection that was not taken. */
-  onRefused?(reason: string): void;
-  /** The server goes on, but something is wrong with its listening socket. */
-  onTrouble?(error: Error): void;
-  onPathRestored?(): void;
-  /** A successor has the path now; this server drains and closes by itself. */
-  onTakenOver?(): void;
-}
-
-/** One connection in {@link ServerStats}. */
-export interface ConnectionStats {
-  readonly id: string;
-  readonly version: 'v2';
-  readonly isUpgraded: boolean;
-  readonly clientName: string | undefined;
-  /** Milliseconds since the epoch. */
-  readonly since: number;
-  readonly lastActivity: number;
-  /** Not yet taken by the client. */
-  readonly queuedBytes: number;
-  readonly bytesReceived: number;
-  readonly bytesSent: number;
-  readonly inFlight: number;
-  readonly queued: number;
-  readonly roundTripMs: number | undefined;
-}
-
-/** What a closed server did not let finish. */
-export interface ServerCloseReport {
-  /** Calls whose handlers were cancelled. */
-  readonly cancelled: number;
-  /** Connections whose clients had not left in time. */
-  readonly unfinishedConnections: number;
-}
-
-/** A frozen snapshot of a server's counters. */
-export interface ServerStats {
-  /** Connections accepted since the start. */
-  readonly totalConnections: number;
-  readonly activeConnections: number;
-  readonly refusedConnections: number;
-  /** All messages received, heartbeats too. */
-  readonly messagesReceived: number;
-  /** Responses and pushes sent; heartbeats and greetings are not counted. */
-  readonly messagesSent: number;
-  readonly receivedByType: MessageCounts;
-  readonly sentByType: MessageCounts;
-  readonly bytesReceived: number;
-  readonly bytesSent: number;
-  /** Running handlers. */
-  readonly inFlight: number;
-  /** Calls waiting for their turn. */
-  readonly queued: number;
-  /** Bad peers, overloads and results that could not be sent. Errors thrown by handlers are not among them. */
-  readonly errors: number;
-  readonly errorsByCode: Readonly<Record<string, number>>;
-  /** From the start of a handler to its answer. */
-  readonly handlerLatencyMs: LatencySummary;
-  readonly connections: readonly ConnectionStats[];
-}
 
 const LONGEST_TIMER_MS = 0x7fff_ffff;
 
@@ -217,7 +144,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
       errors: this.errors.total,
       errorsByCode: this.errors.snapshot(),
       handlerLatencyMs: this.latency.summary(),
-      connections: Object.freeze(peers.map(connectionStats)),
+      connections: Object.freeze(peers.map((peer) => peer.getStats())),
     });
   }
 
@@ -363,21 +290,4 @@ export class SocketServer implements PeerOwner, ListenerOwner {
       if (!this.peers.has(id)) return id;
     }
   }
-}
-
-function connectionStats(peer: Peer): ConnectionStats {
-  return Object.freeze({
-    id: peer.id,
-    version: peer.protocolVersion,
-    isUpgraded: peer.isUpgraded,
-    clientName: peer.clientName,
-    since: peer.connectedAt,
-    lastActivity: peer.lastActivityAt,
-    queuedBytes: peer.queuedBytes,
-    bytesReceived: peer.bytesReceived,
-    bytesSent: peer.bytesSent,
-    inFlight: peer.runningCount,
-    queued: peer.waitingCount,
-    roundTripMs: peer.roundTripMs,
-  });
 }

@@ -1,0 +1,71 @@
+import type { LatencySummary, MessageCounts } from '../connection/stats.js';
+import type { ClientConnection } from './client-connection.js';
+import type { IncomingCall } from './incoming-call.js';
+
+/** What a server tells whoever runs it. All optional but `onCall`. */
+export interface SocketServerEvents {
+  /** A request or event for which no function is registered. False: not handled either. */
+  onCall?(call: IncomingCall): boolean;
+  onConnect?(connection: ClientConnection): void;
+  /** `cause` is undefined after an ordinary end. */
+  onDisconnect?(connection: ClientConnection, cause: Error | undefined): void;
+  /** A connection that was not taken. */
+  onRefused?(reason: string): void;
+  /** The server goes on, but something is wrong with its listening socket. */
+  onTrouble?(error: Error): void;
+  onPathRestored?(): void;
+  /** A successor has the path now; this server drains and closes by itself. */
+  onTakenOver?(): void;
+}
+
+/** One connection in {@link ServerStats}. */
+export interface ConnectionStats {
+  readonly id: string;
+  readonly version: 'v2';
+  readonly isUpgraded: boolean;
+  readonly clientName: string | undefined;
+  /** Milliseconds since the epoch. */
+  readonly since: number;
+  readonly lastActivity: number;
+  /** Not yet taken by the client. */
+  readonly queuedBytes: number;
+  readonly bytesReceived: number;
+  readonly bytesSent: number;
+  readonly inFlight: number;
+  readonly queued: number;
+  readonly roundTripMs: number | undefined;
+}
+
+/** What a closed server did not let finish. */
+export interface ServerCloseReport {
+  /** Calls whose handlers were cancelled. */
+  readonly cancelled: number;
+  /** Connections whose clients had not left in time. */
+  readonly unfinishedConnections: number;
+}
+
+/** A frozen snapshot of a server's counters. */
+export interface ServerStats {
+  /** Connections accepted since the start. */
+  readonly totalConnections: number;
+  readonly activeConnections: number;
+  readonly refusedConnections: number;
+  /** All messages received, heartbeats too. */
+  readonly messagesReceived: number;
+  /** Responses and pushes sent; heartbeats and greetings are not counted. */
+  readonly messagesSent: number;
+  readonly receivedByType: MessageCounts;
+  readonly sentByType: MessageCounts;
+  readonly bytesReceived: number;
+  readonly bytesSent: number;
+  /** Running handlers. */
+  readonly inFlight: number;
+  /** Calls waiting for their turn. */
+  readonly queued: number;
+  /** Bad peers, overloads and results that could not be sent. Errors thrown by handlers are not among them. */
+  readonly errors: number;
+  readonly errorsByCode: Readonly<Record<string, number>>;
+  /** From the start of a handler to its answer. */
+  readonly handlerLatencyMs: LatencySummary;
+  readonly connections: readonly ConnectionStats[];
+}
