@@ -1,6 +1,7 @@
 import { connect, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { Connection, type ConnectionOwner } from '../connection/connection.js';
+import { RoundTrip } from '../connection/round-trip.js';
 import { Heartbeat, type HeartbeatTarget } from '../connection/heartbeat.js';
 import {
   ConnectError,
@@ -39,7 +40,6 @@ const BUSY_PLAIN_SERVER_SILENCE_MS = 75_000;
 export class Session implements ConnectionOwner, HeartbeatTarget {
   readonly label: string;
   greeting: GreetingInfo | undefined;
-  lastRoundTripMs: number | undefined;
   maxFrameBytes: number;
   isReady = false;
   /** Calls sent on this connection that wait for their answer. Kept by the link. */
@@ -52,8 +52,7 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
   private readonly heartbeat: Heartbeat;
   private readonly greetingTimer: NodeJS.Timeout;
   private connectFailure: UnixSocketError | undefined;
-  private probe = 0;
-  private probeSentAt = 0;
+  private readonly roundTrip = new RoundTrip();
   private beatWaiters: (() => void)[] = [];
 
   constructor(
@@ -89,6 +88,11 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
   /** Whether the server showed that it is one of ours. */
   get isUpgraded(): boolean {
     return this.greeting?.caps !== undefined;
+  }
+
+  /** Of the last probe, milliseconds; undefined before the first, and from plain servers. */
+  get lastRoundTripMs(): number | undefined {
+    return this.roundTrip.lastMs;
   }
 
   get bytesReceived(): number {
@@ -165,8 +169,7 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
   }
 
   beat(): void {
-    this.probeSentAt = performance.now();
-    this.send(encodeHeartbeat(this.isUpgraded ? extra('probe', ++this.probe) : ''));
+    this.send(encodeHeartbeat(this.isUpgraded ? extra('probe', this.roundTrip.start()) : ''));
   }
 
   onSilent(limitMs: number): void {
@@ -205,8 +208,7 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
     this.heartbeat.start();
     if (this.isUpgraded) {
       const hello = { name: PACKAGE_NAME, caps: CAPABILITIES, max_frame_bytes: this.options.maxFrameBytes };
-      this.probeSentAt = performance.now();
-      this.send(encodeHeartbeat(extra('hello', hello) + extra('probe', ++this.probe)));
+      this.send(encodeHeartbeat(extra('hello', hello) + extra('probe', this.roundTrip.start())));
     }
     this.owner.onReady(this);
   }
@@ -215,8 +217,7 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
     const probe = readInteger(body.probe);
     // Only a probe is answered: a client that answered plain heartbeats would beat with its server for ever.
     if (probe !== undefined && this.isUpgraded) this.send(encodeHeartbeat(extra('probe_ack', probe)));
-    if (body.probe_ack !== undefined && body.probe_ack === this.probe)
-      this.lastRoundTripMs = performance.now() - this.probeSentAt;
+    this.roundTrip.finish(body.probe_ack);
     if (this.isUpgraded && body.probe_ack === undefined) return;
     const waiters = this.beatWaiters;
     this.beatWaiters = [];

@@ -1,4 +1,5 @@
 import { asciiJson, encodeFrame, type Frame } from './frame-writer.js';
+import { MAX_DEPTH } from './json-codec.js';
 import { formatTimestamp } from './timestamp.js';
 
 /**
@@ -110,7 +111,8 @@ function now(): string {
 const PLAIN_ID = /^[\w-]{1,64}$/;
 
 function idJson(id: unknown): string {
-  return typeof id === 'string' && PLAIN_ID.test(id) ? `"${id}"` : asciiJson(id);
+  // Whatever could be read can be sent back.
+  return typeof id === 'string' && PLAIN_ID.test(id) ? `"${id}"` : asciiJson(id, MAX_DEPTH);
 }
 
 /** An application has few patterns; their JSON form is kept. Bounded, since callers may make patterns up. */

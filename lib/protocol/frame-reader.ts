@@ -41,6 +41,7 @@ export class FrameReader {
 
   /** Hands every body completed by `chunk` to the sink, in order. @throws FrameTooLargeError: end the connection. */
   push(chunk: Buffer): void {
+    if (this.stopped) return;
     let position = this.partialBytes > 0 ? this.completePartial(chunk) : 0;
     const size = chunk.length;
     while (!this.stopped && size - position >= HEADER_BYTES) {
@@ -57,6 +58,7 @@ export class FrameReader {
   stop(): void {
     this.stopped = true;
     this.partial = undefined;
+    this.partialBytes = 0;
   }
 
   /** Returns the position in `chunk` behind the partial frame, or the chunk's end if it is still not complete. */
@@ -71,7 +73,7 @@ export class FrameReader {
     this.partial = undefined;
     this.partialBytes = 0;
     this.neededBytes = HEADER_BYTES;
-    if (!this.stopped) this.sink.onFrame(bytes, HEADER_BYTES, end);
+    this.sink.onFrame(bytes, HEADER_BYTES, end);
     return position;
   }
 

@@ -33,8 +33,8 @@ export function encodeFrame(head: string, json: string, tail: string, maxFrameBy
 }
 
 /** `value` as JSON text in ASCII alone: everything else escaped, as the original writes it. @throws EncodeError */
-export function asciiJson(value: unknown): string {
-  const json = encodeJson(value);
+export function asciiJson(value: unknown, maxDepth?: number): string {
+  const json = encodeJson(value, maxDepth);
   return Buffer.byteLength(json) === json.length ? json : json.replace(NOT_ASCII, escape);
 }
 

@@ -3,8 +3,11 @@ import { EncodeError, MalformedFrameError } from '../errors/protocol.errors.js';
 /** The key that marks binary in JSON: `{"__bytes__": "<hex>"}`. Peers replace such an object by its bytes. */
 export const BYTES_KEY = '__bytes__';
 
-/** Deeper values are refused both ways: the original gives up at about this depth and closes the connection. */
+/** A deeper message is refused: the original gives up at about this depth and closes the connection. */
 export const MAX_DEPTH = 1_000;
+
+/** A deeper value is not sent: inside its message, which adds some levels, it would be refused. */
+export const MAX_VALUE_DEPTH = MAX_DEPTH - 10;
 
 /** A text this short cannot hold more than {@link MAX_DEPTH} levels: each costs two brackets. */
 const TOO_SHORT_TO_BE_DEEP = 2 * MAX_DEPTH;
@@ -14,12 +17,11 @@ const TOO_SHORT_TO_BE_DEEP = 2 * MAX_DEPTH;
  * NaN, infinities and undefined become null.
  * @throws EncodeError for what JSON cannot carry: circular or too deep, BigInt, an own key `__bytes__`.
  */
-export function encodeJson(value: unknown): string {
+export function encodeJson(value: unknown, maxDepth = MAX_VALUE_DEPTH): string {
   try {
+    const plain = holdsBinary(value, maxDepth) ? tagBinary(value, '', maxDepth) : value;
     // Undefined for what has no JSON form at all: undefined itself, a function, a symbol.
-    return (
-      (JSON.stringify(holdsBinary(value, 0) ? tagBinary(value, '') : value) as string | undefined) ?? 'null'
-    );
+    return (JSON.stringify(plain) as string | undefined) ?? 'null';
   } catch (error) {
     if (error instanceof EncodeError) throw error;
     throw new EncodeError((error as Error).message.split('\n', 1)[0] ?? 'it has no JSON form', {
@@ -36,20 +38,21 @@ export function decodeJson(text: string): unknown {
   const value = parse(text);
   // The tag's key may be written with escapes, of which every one of its characters begins so.
   const mayHoldTags = text.includes(BYTES_KEY) || text.includes('\\u00');
-  return mayHoldTags || text.length > TOO_SHORT_TO_BE_DEEP ? reviveBinary(value, 0) : value;
+  return mayHoldTags || text.length > TOO_SHORT_TO_BE_DEEP ? reviveBinary(value, MAX_DEPTH) : value;
 }
 
 /**
  * `JSON.stringify` would write a Buffer as `{"type":"Buffer",…}` and a typed array as an object of numbers,
  * and offers no cheap way to step in; so values are looked through first. Also finds what must not be sent.
+ * @param levels how many the value may have
  */
-function holdsBinary(value: unknown, depth: number): boolean {
+function holdsBinary(value: unknown, levels: number): boolean {
   if (typeof value !== 'object' || value === null) return false;
-  if (depth > MAX_DEPTH) throw new EncodeError(`it is circular or nested deeper than ${MAX_DEPTH} levels`);
+  if (levels === 0) throw tooDeep();
   if (Array.isArray(value)) {
     for (let i = 0; i < value.length; i++) {
       const item: unknown = value[i];
-      if (typeof item === 'object' && item !== null && holdsBinary(item, depth + 1)) return true;
+      if (typeof item === 'object' && item !== null && holdsBinary(item, levels - 1)) return true;
     }
     return false;
   }
@@ -57,43 +60,49 @@ function holdsBinary(value: unknown, depth: number): boolean {
   // What toJSON() gives is only known by calling it, which the careful path does.
   if (typeof (value as { toJSON?: unknown }).toJSON === 'function') return !(value instanceof Date);
   for (const key in value) {
-    if (key === BYTES_KEY)
-      throw new EncodeError(`the key "${BYTES_KEY}" is reserved for binary; send a Buffer or rename it`);
+    if (key === BYTES_KEY && Object.hasOwn(value, key)) throw reservedKey();
     const item = (value as Record<string, unknown>)[key];
-    if (typeof item === 'object' && item !== null && holdsBinary(item, depth + 1)) return true;
+    if (typeof item === 'object' && item !== null && holdsBinary(item, levels - 1)) return true;
   }
   return false;
 }
 
 /** A copy of `value` in which all binary is tagged; everything else as `JSON.stringify` would see it. */
-function tagBinary(value: unknown, key: string, depth = 0): unknown {
+function tagBinary(value: unknown, key: string, levels: number): unknown {
   if (typeof value !== 'object' || value === null) return value;
-  if (depth > MAX_DEPTH) throw new EncodeError(`it is circular or nested deeper than ${MAX_DEPTH} levels`);
+  if (levels === 0) throw tooDeep();
   if (isBinary(value)) return { [BYTES_KEY]: toBuffer(value).toString('hex') };
   const { toJSON } = value as { toJSON?: unknown };
   return typeof toJSON === 'function'
-    ? tagReplaced(toJSON.call(value, key), depth + 1)
-    : tagItems(value, depth);
+    ? tagReplaced(toJSON.call(value, key), levels)
+    : tagItems(value, levels);
 }
 
 /** What a `toJSON()` gave. As with `JSON.stringify`, a `toJSON()` that this one has in its turn is not called. */
-function tagReplaced(value: unknown, depth: number): unknown {
+function tagReplaced(value: unknown, levels: number): unknown {
   if (typeof value !== 'object' || value === null) return value;
-  return isBinary(value) ? { [BYTES_KEY]: toBuffer(value).toString('hex') } : tagItems(value, depth);
+  return isBinary(value) ? { [BYTES_KEY]: toBuffer(value).toString('hex') } : tagItems(value, levels);
 }
 
-function tagItems(value: object, depth: number): unknown {
-  if (Array.isArray(value)) return value.map((item, index) => tagBinary(item, String(index), depth + 1));
+function tagItems(value: object, levels: number): unknown {
+  if (Array.isArray(value)) return value.map((item, index) => tagBinary(item, String(index), levels - 1));
   if (isBoxed(value)) return value;
   // fromEntries defines an own `__proto__` where an assignment would change the prototype.
   return Object.fromEntries(
     Object.entries(value).map(([name, item]) => {
-      if (name === BYTES_KEY)
-        throw new EncodeError(`the key "${BYTES_KEY}" is reserved for binary; send a Buffer or rename it`);
+      if (name === BYTES_KEY) throw reservedKey();
       // Functions are left out anyway, and a copied `toJSON` would be called on the copy.
-      return [name, typeof item === 'function' ? undefined : tagBinary(item, name, depth + 1)];
+      return [name, typeof item === 'function' ? undefined : tagBinary(item, name, levels - 1)];
     }),
   );
+}
+
+function tooDeep(): EncodeError {
+  return new EncodeError(`it is circular or nested deeper than ${MAX_VALUE_DEPTH} levels`);
+}
+
+function reservedKey(): EncodeError {
+  return new EncodeError(`the key "${BYTES_KEY}" is reserved for binary; send a Buffer or rename it`);
 }
 
 function isBoxed(value: object): boolean {
@@ -155,13 +164,13 @@ function endOfString(text: string, quote: number): number {
   return text.length;
 }
 
-function reviveBinary(value: unknown, depth: number): unknown {
+function reviveBinary(value: unknown, levels: number): unknown {
   if (typeof value !== 'object' || value === null) return value;
-  if (depth > MAX_DEPTH) throw new MalformedFrameError(`nested deeper than ${MAX_DEPTH} levels`);
+  if (levels === 0) throw new MalformedFrameError(`nested deeper than ${MAX_DEPTH} levels`);
   if (Array.isArray(value)) {
     for (let i = 0; i < value.length; i++) {
       const item: unknown = value[i];
-      if (typeof item === 'object' && item !== null) value[i] = reviveBinary(item, depth + 1);
+      if (typeof item === 'object' && item !== null) value[i] = reviveBinary(item, levels - 1);
     }
     return value;
   }
@@ -170,7 +179,7 @@ function reviveBinary(value: unknown, depth: number): unknown {
   for (const key of Object.keys(record)) {
     const item = record[key];
     if (typeof item !== 'object' || item === null) continue;
-    const revived = reviveBinary(item, depth + 1);
+    const revived = reviveBinary(item, levels - 1);
     if (revived === item) continue;
     // Not an assignment: the key may be `__proto__`.
     Object.defineProperty(record, key, {

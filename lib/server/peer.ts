@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { Connection, type ConnectionOwner } from '../connection/connection.js';
+import { RoundTrip } from '../connection/round-trip.js';
 import { Heartbeat, type HeartbeatTarget } from '../connection/heartbeat.js';
 import { ConnectionLostError, PeerSilentError, SendQueueFullError } from '../errors/connection.errors.js';
 import { CallCancelledError } from '../errors/call.errors.js';
@@ -11,6 +12,7 @@ import type { Frame } from '../protocol/frame-writer.js';
 import { readHello, readInteger, readMeta } from '../protocol/guards.js';
 import { encodeJson } from '../protocol/json-codec.js';
 import { MessageType, readPayload, type MessageBody } from '../protocol/message-body.js';
+import { BeatLimiter } from './beat-limiter.js';
 import { CallQueue } from './call-queue.js';
 import type { Caller, PushOutcome } from './client-connection.js';
 import type { Deduplicator } from './deduplicator.js';
@@ -44,8 +46,6 @@ const SHUTTING_DOWN = 'The server is shutting down; the call was not started.';
 const HALF_OPEN_BEAT_MS = 1_000;
 /** While draining, a client that has not said anything yet gets this long to show what it is. */
 const UNKNOWN_PEER_GRACE_MS = 500;
-/** More heartbeats than this within a second are read and not answered. */
-const ANSWERED_BEATS_PER_SECOND = 20;
 /** Nothing new is started for a client that leaves this much unread. */
 const HOLD_BACK_BYTES = 1024 * 1024;
 
@@ -56,8 +56,6 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
   isUpgraded = false;
   clientName: string | undefined;
   maxFrameBytes: number;
-  /** Last measured round trip, milliseconds; undefined before the first. */
-  roundTripMs: number | undefined;
   lastActivityAt = this.connectedAt;
 
   private readonly connection: Connection;
@@ -67,10 +65,8 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
   private leaveTimer: NodeJS.Timeout | undefined;
   private isPaused = false;
   private isDraining = false;
-  private beatWindowStart = 0;
-  private beatsInWindow = 0;
-  private probe = 0;
-  private probeSentAt = 0;
+  private readonly beatLimiter = new BeatLimiter();
+  private readonly roundTrip = new RoundTrip();
 
   constructor(
     socket: Duplex,
@@ -144,7 +140,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
       bytesSent: this.bytesSent,
       inFlight: this.runningCount,
       queued: this.waitingCount,
-      roundTripMs: this.roundTripMs,
+      roundTripMs: this.roundTrip.lastMs,
     });
   }
 
@@ -266,8 +262,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
 
   beat(): void {
     if (this.isUpgraded) {
-      this.probeSentAt = performance.now();
-      this.sendFrame(encodeHeartbeat(extra('probe', ++this.probe)), MessageType.Heartbeat);
+      this.sendFrame(encodeHeartbeat(extra('probe', this.roundTrip.start())), MessageType.Heartbeat);
     } else if (this.isPaused) {
       this.sendFrame(encodeHeartbeat(''), MessageType.Heartbeat);
     }
@@ -346,15 +341,10 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
       return;
     }
     if (body.probe_ack !== undefined) {
-      if (body.probe_ack === this.probe) this.roundTripMs = performance.now() - this.probeSentAt;
+      this.roundTrip.finish(body.probe_ack);
       return;
     }
-    const now = Date.now();
-    if (now - this.beatWindowStart >= 1_000) {
-      this.beatWindowStart = now;
-      this.beatsInWindow = 0;
-    }
-    if (++this.beatsInWindow > ANSWERED_BEATS_PER_SECOND) return;
+    if (!this.beatLimiter.admit()) return;
     this.sendFrame(encodeHeartbeat(extra('probe_ack', readInteger(body.probe))), MessageType.Heartbeat);
   }
 
