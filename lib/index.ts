@@ -72,6 +72,7 @@ export {
   createPush,
   createRequest,
   createResponse,
+  generateRequestId,
   MessageType,
   type MessageBody,
 } from './protocol/message-body.js';

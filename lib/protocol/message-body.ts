@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { formatTimestamp } from './timestamp.js';
 
 /** The five kinds of message. A V2 peer closes the connection on any other. */
@@ -46,6 +46,11 @@ export interface MessageBody {
   readonly probe_ack?: unknown;
   /** `true`, on a heartbeat to a server that allows it: a successor asks for its path. */
   readonly take_over?: unknown;
+}
+
+/** 16 hex digits; for peers that make their own requests. */
+export function generateRequestId(): string {
+  return randomBytes(8).toString('hex');
 }
 
 /** A request for `data.type` with the payload `data.data`. */
