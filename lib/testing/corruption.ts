@@ -18,16 +18,14 @@ export function corruptedPositions(corruption: Corruption, start: number, size: 
   return positions;
 }
 
-/** A copy of `piece` with bits flipped in the bytes at `positions`. */
+/** Flips bits in the bytes at `positions`, in place: `mask`, or one bit drawn for each. */
 export function flipBits(
   piece: Buffer,
   positions: readonly number[],
   mask: number | undefined,
   random: Random,
-): Buffer {
-  const copy = Buffer.from(piece);
+): void {
   for (const position of positions) {
-    copy.writeUInt8(copy.readUInt8(position) ^ (mask ?? 1 << Math.floor(random() * 8)), position);
+    piece.writeUInt8(piece.readUInt8(position) ^ (mask ?? 1 << Math.floor(random() * 8)), position);
   }
-  return copy;
 }

@@ -144,7 +144,8 @@ export class FaultFlow {
   private forward(head: HeldChunk): void {
     const { split } = this.faults;
     const size = Math.min(head.bytes.length, split?.bytes ?? Infinity, this.cutAt - this.forwardedBytes);
-    const piece = this.corrupted(head.bytes.subarray(0, size));
+    const piece = head.bytes.subarray(0, size);
+    this.corrupt(piece);
     if (size === head.bytes.length) this.held.shift();
     else head.bytes = head.bytes.subarray(size);
     this.heldBytes -= size;
@@ -171,13 +172,12 @@ export class FaultFlow {
     this.pump();
   };
 
-  private corrupted(piece: Buffer): Buffer {
+  private corrupt(piece: Buffer): void {
     const { corrupt } = this.faults;
-    if (corrupt === undefined) return piece;
+    if (corrupt === undefined) return;
     const positions = corruptedPositions(corrupt, this.forwardedBytes - this.corruptFrom, piece.length);
-    if (positions.length === 0) return piece;
+    flipBits(piece, positions, corrupt.mask, this.chances.bits);
     this.tally.addFault('corrupt', positions.length);
-    return flipBits(piece, positions, corrupt.mask, this.chances.bits);
   }
 
   private cut(): void {
