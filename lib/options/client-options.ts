@@ -138,7 +138,9 @@ const RULES: Rules<ClientSettings> = {
   offline: {
     expected: '"wait", "fail" or { queue: a whole number of at least 1 }',
     accepts: (value) =>
-      value === 'wait' || value === 'fail' || Number((value as { queue?: unknown } | null)?.queue) >= 1,
+      value === 'wait' ||
+      value === 'fail' ||
+      atLeast(1).accepts((value as { queue?: unknown } | null | undefined)?.queue),
   },
   maxOfflineCalls: atLeast(1),
   maxOfflineBytes: atLeast(1),

@@ -82,7 +82,7 @@ export function resolveEndpoint(options: ServerEndpointOptions | undefined): End
     case 'path':
       return { path: checkPath('path', options.path) };
     case 'port':
-      return tcpEndpoint(options.host ?? DEFAULT_HOST, options.port);
+      return tcpEndpoint(options.host === undefined ? DEFAULT_HOST : options.host, options.port);
     case 'abstract':
       return abstractEndpoint(options.abstract);
     case 'fd':
@@ -93,7 +93,7 @@ export function resolveEndpoint(options: ServerEndpointOptions | undefined): End
     case 'systemd':
       return { fd: systemdDescriptor(options.systemd as true | string) };
     case 'streams':
-      return options.streams as StreamEndpoint;
+      return checkStreams(options.streams);
   }
 }
 
@@ -127,6 +127,18 @@ function tcpEndpoint(host: unknown, port: unknown): TcpEndpoint {
     throw new InvalidOptionError('port', port, 'a whole number from 0 to 65535');
   }
   return { host, port: port as number };
+}
+
+function checkStreams(streams: unknown): StreamEndpoint {
+  const { label, connect, listen } = (streams ?? {}) as Partial<StreamEndpoint>;
+  if (typeof label !== 'string' || typeof connect !== 'function' || typeof listen !== 'function') {
+    throw new InvalidOptionError(
+      'streams',
+      streams,
+      'an object with a label and the functions connect and listen',
+    );
+  }
+  return streams as StreamEndpoint;
 }
 
 function abstractEndpoint(name: unknown): PathEndpoint {

@@ -23,7 +23,8 @@ export function resolveTable<T extends object>(
   }
   const resolved = { ...defaults };
   for (const key of Object.keys(rules) as (keyof T & string)[]) {
-    resolved[key] = given?.[key] ?? defaults[key];
+    const value = given?.[key];
+    if (value !== undefined) resolved[key] = value;
     if (!rules[key].accepts(resolved[key]))
       throw new InvalidOptionError(prefix + key, resolved[key], rules[key].expected);
   }
