@@ -63,7 +63,8 @@ export function createRequest(
 
 /** The answer to `requestId`. With `error`, `data` is dropped: a failed response carries null. */
 export function createResponse(data: unknown, requestId: string, error: string | null = null): MessageBody {
-  return body(MessageType.Response, requestId, error ? null : data, error);
+  // An empty error reads as none, and is never sent.
+  return body(MessageType.Response, requestId, error ? null : data, error === '' ? null : error);
 }
 
 export function createHeartbeat(): MessageBody {

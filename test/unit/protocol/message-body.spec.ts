@@ -20,6 +20,7 @@ describe('message builders', () => {
     ['response', createResponse(undefined, 'r1'), 'r1', null, null],
     ['response', createResponse(0, 'r1'), 'r1', 0, null],
     ['response', createResponse({ dropped: 1 }, 'r1', 'boom'), 'r1', null, 'boom'],
+    ['response', createResponse(1, 'r1', ''), 'r1', 1, null],
     ['heartbeat', createHeartbeat(), '', null, null],
     ['push', createPush('tick', [1], 'p1'), 'p1', { type: 'tick', data: [1] }, null],
     ['error', createError('boom'), '', null, 'boom'],
