@@ -168,8 +168,15 @@ const DRIVER = join(__dirname, 'python', 'driver.py');
 const WAIT_MS = 5_000;
 const STOP_MS = 3_000;
 
+let foundPython: { readonly path: string | undefined } | undefined;
+
 /** The interpreter's own path (not a launcher's), or undefined without a Python 3.10 or newer. */
 export function findPython(): string | undefined {
+  foundPython ??= { path: lookForPython() };
+  return foundPython.path;
+}
+
+function lookForPython(): string | undefined {
   const script = 'import sys; print(sys.executable if sys.version_info >= (3, 10) else "")';
   const { status, stdout } = spawnSync('python3', ['-c', script], { encoding: 'utf8' });
   return (status === 0 && stdout.trim()) || undefined;

@@ -1,0 +1,38 @@
+import { createServer, type AddressInfo } from 'node:net';
+import type { Endpoint } from 'nestjs-unix-socket';
+import { findPython } from './python-process.js';
+import { tempSocketPath } from './temp-paths.js';
+
+/** `describe`, or a skip that says why, where there is no Python to talk to. */
+export function describeWithPython(name: string, tests: (kind: EndpointKind) => void): void {
+  if (findPython() === undefined) {
+    describe.skip(`${name} (skipped: there is no python3 of version 3.10 or newer on the PATH)`, () =>
+      tests('path'));
+    return;
+  }
+  describe.each<[string, EndpointKind]>([
+    ['a Unix path', 'path'],
+    ['TCP', 'tcp'],
+  ])(`${name} over %s`, (_label, kind) => tests(kind));
+}
+
+export type EndpointKind = 'path' | 'tcp';
+
+/** An address that nobody listens on. A port, since the peer may leave it and come back. */
+export async function unusedAddress(
+  kind: EndpointKind,
+): Promise<{ path: string } | { host: string; port: number }> {
+  if (kind === 'path') return { path: tempSocketPath() };
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return { host: '127.0.0.1', port };
+}
+
+/** As the Python driver takes it. */
+export function driverAddress(endpoint: Endpoint): string {
+  if ('path' in endpoint) return endpoint.path;
+  if ('port' in endpoint) return `${endpoint.host}:${endpoint.port}`;
+  throw new Error('Python is reached by a path or a port');
+}
