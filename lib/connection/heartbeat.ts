@@ -64,13 +64,17 @@ export class Heartbeat {
       this.quietLooks = 0;
       return;
     }
-    const quietMs = ++this.quietLooks * this.lookIntervalMs;
-    const { frameTimeoutMs } = this.times;
-    if (target.hasPartialFrame && frameTimeoutMs > 0 && quietMs >= frameTimeoutMs) {
-      target.onStuckFrame(frameTimeoutMs);
+    const { hasPartialFrame } = target;
+    const limitMs = target.silenceLimitMs();
+    if (limitMs <= 0 && !hasPartialFrame) {
+      // Silence that nobody judges is not held against the peer later.
+      this.quietLooks = 0;
       return;
     }
-    const limitMs = target.silenceLimitMs();
-    if (limitMs > 0 && quietMs >= limitMs) target.onSilent(limitMs);
+    const quietMs = ++this.quietLooks * this.lookIntervalMs;
+    const { frameTimeoutMs } = this.times;
+    if (hasPartialFrame && frameTimeoutMs > 0 && quietMs >= frameTimeoutMs)
+      target.onStuckFrame(frameTimeoutMs);
+    else if (limitMs > 0 && quietMs >= limitMs) target.onSilent(limitMs);
   }
 }
