@@ -8,6 +8,9 @@ export interface Expiring {
   onExpired(): void;
 }
 
+/** Beyond, a lane goes as soon as it is empty: a peer may choose another limit for every single call. */
+const KEPT_LANES = 64;
+
 /**
  * Time limits of many calls, of which almost none ever passes. Calls with the same limit expire in the order in
  * which they were made, so each limit needs one list and one timer, and making or ending a call moves two
@@ -24,14 +27,24 @@ export class Deadlines {
     if (timeoutMs <= 0) return;
     let lane = this.lanes.get(timeoutMs);
     if (lane === undefined) {
-      lane = new DeadlineLane(timeoutMs, () => this.lanes.delete(timeoutMs));
+      lane = new DeadlineLane(timeoutMs, (empty) => this.drop(empty));
       this.lanes.set(timeoutMs, lane);
     }
     lane.add(item, now);
   }
 
   remove(item: Expiring): void {
-    item.lane?.remove(item);
+    const { lane } = item;
+    if (lane === undefined) return;
+    lane.remove(item);
+    if (lane.isEmpty && this.lanes.size > KEPT_LANES) {
+      lane.stop();
+      this.drop(lane);
+    }
+  }
+
+  private drop(lane: DeadlineLane): void {
+    if (this.lanes.get(lane.timeoutMs) === lane) this.lanes.delete(lane.timeoutMs);
   }
 }
 
@@ -42,9 +55,18 @@ export class DeadlineLane {
   private timer: NodeJS.Timeout | undefined;
 
   constructor(
-    private readonly timeoutMs: number,
-    private readonly onEmpty: () => void,
+    readonly timeoutMs: number,
+    private readonly onEmpty: (lane: DeadlineLane) => void,
   ) {}
+
+  get isEmpty(): boolean {
+    return this.first === undefined;
+  }
+
+  stop(): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+  }
 
   add(item: Expiring, now: number): void {
     item.lane = this;
@@ -81,7 +103,7 @@ export class DeadlineLane {
       this.remove(item);
       item.onExpired();
     }
-    if (this.first === undefined) this.onEmpty();
+    if (this.first === undefined) this.onEmpty(this);
     else this.timer ??= setTimeout(this.onTimer, Math.max(1, this.first.expiresAt - now));
   };
 }
