@@ -13,7 +13,7 @@ export class RoundTrip {
 
   /** @param answer what the peer sent back, whatever it is. Returns whether it answers the latest probe */
   finish(answer: unknown): boolean {
-    if (answer !== this.probe) return false;
+    if (this.probe === 0 || answer !== this.probe) return false;
     this.lastMs = performance.now() - this.sentAt;
     return true;
   }
