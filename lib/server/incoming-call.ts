@@ -147,7 +147,9 @@ export class IncomingCall implements Expiring, Slotted {
   }
 
   onExpired(): void {
-    this.cancel(new DeadlineExceededError(String(this.message.type)));
+    const { type } = this.message;
+    // The peer chose it; not everything can be made a string.
+    this.cancel(new DeadlineExceededError(typeof type === 'string' ? type : 'unknown'));
   }
 
   /** Nobody waits any more: the handler is told, and nothing is sent. */
