@@ -8,6 +8,7 @@ import { FrameTimeoutError } from '../errors/protocol.errors.js';
 import type { ResolvedServerOptions } from '../options/server-options.js';
 import { CAPABILITIES } from '../protocol/capabilities.js';
 import { encodeGreeting, encodeHeartbeat, encodeNotice, encodePush, extra } from '../protocol/envelope.js';
+import { HEADER_BYTES } from '../protocol/frame-reader.js';
 import type { Frame } from '../protocol/frame-writer.js';
 import { readHello, readInteger, readMeta } from '../protocol/guards.js';
 import { encodeJson } from '../protocol/json-codec.js';
@@ -116,7 +117,8 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
   }
 
   get hasPartialFrame(): boolean {
-    return this.connection.hasPartialFrame;
+    // While we do not read from it, the rest of the frame waits for us.
+    return !this.isPaused && this.connection.hasPartialFrame;
   }
 
   get runningCount(): number {
@@ -151,7 +153,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
 
   /** False if the connection is gone, or goes now because its client does not read. */
   sendPush(frame: Frame): boolean {
-    if (!this.connection.isOpen || frame.length > this.maxFrameBytes) return false;
+    if (!this.connection.isOpen || frame.length - HEADER_BYTES > this.maxFrameBytes) return false;
     const { queuedBytes } = this.connection;
     // A single large frame is never cut by the cap, only what piles up behind it.
     if (queuedBytes > 0 && queuedBytes + frame.length > this.options.maxSendQueueBytes) {
@@ -344,7 +346,8 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
       this.roundTrip.finish(body.probe_ack);
       return;
     }
-    if (!this.beatLimiter.admit()) return;
+    // One that does not read its answers would pile them up.
+    if (!this.beatLimiter.admit() || this.connection.queuedBytes > HOLD_BACK_BYTES) return;
     this.sendFrame(encodeHeartbeat(extra('probe_ack', readInteger(body.probe))), MessageType.Heartbeat);
   }
 
