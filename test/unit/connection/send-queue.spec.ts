@@ -1,0 +1,145 @@
+import { once } from 'node:events';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { PassThrough } from 'node:stream';
+import { SendQueue } from '../../../lib/connection/send-queue.js';
+import type { Frame } from '../../../lib/protocol/frame-writer.js';
+import { tempSocketPath } from '../../support/temp-paths.js';
+
+const MIB = 1024 * 1024;
+
+/** Frames of all sizes, by turns as strings and bytes, each saying which one it is. */
+function mixedFrames(count: number): Frame[] {
+  return Array.from({ length: count }, (_, i) => {
+    const text = `[${i}]`.padEnd([4, 100, 3_000, 40_000][i % 4] as number, 'x');
+    return i % 3 === 1 ? Buffer.from(text) : text;
+  });
+}
+
+function joined(frames: readonly Frame[]): Buffer {
+  return Buffer.concat(
+    frames.map((frame) => (typeof frame === 'string' ? Buffer.from(frame, 'latin1') : frame)),
+  );
+}
+
+describe('SendQueue', () => {
+  let server: Server;
+  let near: Socket;
+  let far: Socket;
+  let queue: SendQueue;
+
+  beforeEach(async () => {
+    server = createServer();
+    server.listen(tempSocketPath());
+    await once(server, 'listening');
+    near = connect(server.address() as string);
+    [far] = (await once(server, 'connection')) as [Socket];
+    queue = new SendQueue(near);
+  });
+
+  afterEach(async () => {
+    near.destroy();
+    far.destroy();
+    await new Promise((resolve) => server.close(resolve));
+  });
+
+  /** What the far end has got once there is so much of it. */
+  async function received(bytes: number): Promise<Buffer> {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    far.resume();
+    while (size < bytes) {
+      const [chunk] = (await once(far, 'data')) as [Buffer];
+      chunks.push(chunk);
+      size += chunk.length;
+    }
+    return Buffer.concat(chunks);
+  }
+
+  it.each([
+    ['in one turn', false],
+    ['over many turns', true],
+  ])('keeps strings and bytes in order for a peer that reads: %s', async (_, isSpread) => {
+    const frames = mixedFrames(400);
+    const all = joined(frames);
+    const arrival = received(all.length);
+    for (const [i, frame] of frames.entries()) {
+      queue.push(frame);
+      if (isSpread && i % 7 === 0) await new Promise(setImmediate);
+    }
+    expect(all.equals(await arrival)).toBe(true);
+    expect(queue.queuedBytes).toBe(0);
+  });
+
+  it('keeps them in order under back-pressure, and counts what waits', async () => {
+    const frames = mixedFrames(600);
+    const all = joined(frames);
+    far.pause();
+    const flushed: number[] = [];
+    for (const [i, frame] of frames.entries()) {
+      queue.push(frame, (error) => flushed.push(error ? -1 : i));
+      if (i % 50 === 0) await new Promise(setImmediate);
+    }
+    // The kernel took some of it, on Linux about 200 kB.
+    expect(queue.queuedBytes).toBeGreaterThan(all.length / 2);
+    expect(queue.queuedBytes).toBeLessThan(all.length);
+    expect(flushed.length).toBeLessThan(frames.length);
+    const seen = await received(all.length);
+    expect(all.equals(seen)).toBe(true);
+    expect(flushed).toEqual([...frames.keys()]);
+    expect(queue.queuedBytes).toBe(0);
+  });
+
+  it('writes the first frame of a turn at once and gathers those behind it', () => {
+    const writes: string[] = [];
+    const stream = new PassThrough();
+    stream.on('data', (chunk: Buffer) => writes.push(chunk.toString()));
+    const gathering = new SendQueue(stream);
+    gathering.push('first|');
+    for (let i = 0; i < 5; i++) gathering.push(`${i}|`);
+    expect(gathering.queuedBytes).toBe(10 + stream.writableLength);
+    return new Promise<void>((resolve) => {
+      setImmediate(() => {
+        expect(writes).toEqual(['first|', '0|1|2|3|4|']);
+        resolve();
+      });
+    });
+  });
+
+  it('hands on everything gathered by flush(), drained or not', async () => {
+    far.pause();
+    queue.push(Buffer.alloc(4 * MIB));
+    queue.push('behind');
+    queue.flush();
+    expect(near.writableLength).toBe(queue.queuedBytes);
+    near.end();
+    const seen = await received(4 * MIB + 6);
+    expect(seen.toString('latin1', 4 * MIB)).toBe('behind');
+  });
+
+  it('tells everybody who waits when it is closed, and takes nothing more', async () => {
+    far.pause();
+    queue.push(Buffer.alloc(4 * MIB));
+    const errors: unknown[] = [];
+    queue.push('waiting', (error) => errors.push(error));
+    queue.push(Buffer.from('waiting too'), (error) => errors.push(error));
+    const reason = new Error('gone');
+    queue.close(reason);
+    queue.close(new Error('again'));
+    expect(errors).toEqual([reason, reason]);
+    queue.push('late', (error) => errors.push(error));
+    expect(errors[2]).toBeInstanceOf(Error);
+    expect(queue.queuedBytes).toBe(near.writableLength);
+    near.destroy();
+    await once(near, 'close');
+    expect(near.listenerCount('drain')).toBe(0);
+  });
+
+  it('reports the error of a write that failed', async () => {
+    near.on('error', () => {});
+    far.pause();
+    const outcome = new Promise((resolve) => queue.push(Buffer.alloc(4 * MIB), resolve));
+    far.destroy();
+    // Not an Error of this realm: jest runs tests in one of their own.
+    expect(await outcome).toMatchObject({ code: expect.stringMatching(/EPIPE|ECONNRESET/) });
+  });
+});
