@@ -52,5 +52,6 @@ module.exports = {
     project('e2e', 'e2e'),
     project('e2e-nest11', 'e2e', { ...nest11, ...source }),
     project('interop', 'interop'),
+    project('docs', 'docs'),
   ],
 };
