@@ -22,6 +22,7 @@ export {
 } from './errors/call.errors.js';
 export {
   ConnectError,
+  ConnectionClosedError,
   ConnectionLostError,
   ConnectionRefusedByServerError,
   ConnectTimeoutError,
@@ -39,6 +40,10 @@ export {
   MalformedFrameError,
 } from './errors/protocol.errors.js';
 export { UnixSocketError, type Delivery } from './errors/unix-socket.error.js';
+export {
+  getUnixSocketClientToken,
+  InjectUnixSocketClient,
+} from './nest/decorators/inject-client.decorator.js';
 export { Signal } from './nest/decorators/signal.decorator.js';
 export { UNIX_SOCKET_TRANSPORT } from './nest/unix-socket.constants.js';
 export { UnixSocketClientProxy, type UnixSocketClientOptions } from './nest/unix-socket.client.js';
@@ -49,6 +54,11 @@ export {
   type UnixSocketClientEvents,
   type UnixSocketServerEvents,
 } from './nest/unix-socket.events.js';
+export {
+  UnixSocketModule,
+  type UnixSocketClientAsyncOptions,
+  type UnixSocketNamedClientOptions,
+} from './nest/unix-socket.module.js';
 export { UnixSocketRecord, UnixSocketRecordBuilder } from './nest/unix-socket.record-builder.js';
 export { UnixSocketServer, type UnixSocketServerOptions } from './nest/unix-socket.server.js';
 export type {
@@ -77,7 +87,9 @@ export {
   type MessageBody,
 } from './protocol/message-body.js';
 export { MessageProtocol } from './protocol/message-protocol.js';
-export type { ClientConnection, PushOutcome } from './server/client-connection.js';
+export type { ClientConnection, PushOptions, PushOutcome } from './server/client-connection.js';
+export { PushOperator, type PushTarget } from './server/push.js';
+export type { SlowConsumerPolicy } from './server/push-queue.js';
 export {
   RequestHandler,
   RequestHandlerRegistry,

@@ -207,7 +207,13 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
     this.isReady = true;
     this.heartbeat.start();
     if (this.isUpgraded) {
-      const hello = { name: PACKAGE_NAME, caps: CAPABILITIES, max_frame_bytes: this.options.maxFrameBytes };
+      const { accountId, maxFrameBytes } = this.options;
+      const hello = {
+        name: PACKAGE_NAME,
+        account_id: accountId,
+        caps: CAPABILITIES,
+        max_frame_bytes: maxFrameBytes,
+      };
       this.send(encodeHeartbeat(extra('hello', hello) + extra('probe', this.roundTrip.start())));
     }
     this.owner.onReady(this);

@@ -127,6 +127,16 @@ export class ConnectionRefusedByServerError extends UnixSocketError {
   }
 }
 
+/** The connection has ended, so it can enter no room and be asked nothing. */
+export class ConnectionClosedError extends UnixSocketError {
+  override readonly name = 'ConnectionClosedError';
+  readonly code = 'CONNECTION_CLOSED';
+
+  constructor(readonly connectionId: string) {
+    super(`The connection ${connectionId} has ended.`, { delivery: 'notSent' });
+  }
+}
+
 /** The server announced that it is going away. What is in flight is still answered; new calls go to its successor. */
 export class ServerGoingAwayError extends UnixSocketError {
   override readonly name = 'ServerGoingAwayError';

@@ -16,6 +16,7 @@ import type { LinkState } from '../client/link-state.js';
 import type { CallOptions } from '../client/pending-call.js';
 import type { PushHandler, ReceivedPush } from '../client/push-stream.js';
 import { request, type RequestOptions } from '../client/request.js';
+import { EncodeError } from '../errors/protocol.errors.js';
 import type { LinkOptions } from '../options/client-options.js';
 import type { Metadata } from '../protocol/guards.js';
 import { encodeJson } from '../protocol/json-codec.js';
@@ -154,8 +155,8 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
   }
 
   /**
-   * An event, sent at once whether or not anybody subscribes. Completes once the kernel has it; errors if it could
-   * not be sent.
+   * An event, sent at once whether or not anybody subscribes. Completes once the kernel has it, or, with a record's
+   * `setAck()`, once its handlers have finished; errors if it could not be sent, or with the error of its handlers.
    */
   override emit<TResult = any, TInput = any>(pattern: any, data: TInput): Observable<TResult> {
     if (pattern === undefined || pattern === null || data === undefined)
@@ -163,7 +164,9 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
     const outcome = new AsyncSubject<TResult>();
     try {
       const { type, json, options } = this.prepare(pattern, data);
-      this.link.emit(type, json, options, {
+      // An acknowledged event is a request: its handlers run as those of any event, and the answer is null.
+      const transmit = data instanceof UnixSocketRecord && data.options.ack === true ? 'call' : 'emit';
+      this.link[transmit](type, json, options, {
         next: () => undefined,
         error: (error) => outcome.error(error),
         complete: () => {
@@ -253,6 +256,7 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
     const type = this.typeOf(pattern);
     const isRecord = input instanceof UnixSocketRecord;
     const data: unknown = isRecord ? input.data : input;
+    if (data === undefined) throw new EncodeError('a record needs data; send null for none');
     let options: CallOptions = isRecord ? input.options : NO_OPTIONS;
     const { onDispatchHook } = this as unknown as { onDispatchHook?: (packet: DispatchedPacket) => void };
     if (onDispatchHook === undefined && !this.hasSerializer) return { type, json: encodeJson(data), options };

@@ -27,6 +27,8 @@ export type UnixSocketServerEvents = {
   connect: (connection: ClientConnection) => void;
   /** `cause` is undefined after an ordinary end. */
   disconnect: (connection: ClientConnection, cause: Error | undefined) => void;
+  /** Pushes to this client begin to wait, because it does not read them. */
+  slowConsumer: (connection: ClientConnection) => void;
   /** A connection that was not taken. */
   refused: (reason: string) => void;
   /** Another process has the path now; this server drains, and emits `close` when it is done. */

@@ -1,6 +1,9 @@
 import type { CallOptions } from '../client/pending-call.js';
 
-export type RecordOptions = Pick<CallOptions, 'timeoutMs' | 'meta' | 'idempotent'>;
+export interface RecordOptions extends Pick<CallOptions, 'timeoutMs' | 'meta' | 'idempotent'> {
+  /** For `emit`: see {@link UnixSocketRecordBuilder.setAck}. */
+  readonly ack?: boolean | undefined;
+}
 
 /** A payload with settings for its one call. Made by {@link UnixSocketRecordBuilder}. */
 export class UnixSocketRecord<T = unknown> {
@@ -34,6 +37,12 @@ export class UnixSocketRecordBuilder<T> {
   /** Bound on this whole call, told to an upgraded server as its deadline. Milliseconds, 0 for never. */
   setTimeout(timeoutMs: number): this {
     this.options = { ...this.options, timeoutMs };
+    return this;
+  }
+
+  /** For `emit`: completes when the event's handlers have finished, and errors with their error. */
+  setAck(ack = true): this {
+    this.options = { ...this.options, ack };
     return this;
   }
 

@@ -12,7 +12,9 @@ import {
 import type { Endpoint } from '../options/endpoint.js';
 import { endpointLabel } from '../options/endpoint.js';
 import type { SocketServerOptions } from '../options/server-options.js';
-import type { ClientConnection, PushOutcome } from '../server/client-connection.js';
+import type { ClientConnection, PushOptions, PushOutcome } from '../server/client-connection.js';
+import type { PushOperator, PushTarget } from '../server/push.js';
+import type { SlowConsumerPolicy } from '../server/push-queue.js';
 import type { IncomingCall } from '../server/incoming-call.js';
 import type { RequestHandlerFunction, RequestHandlerRegistry } from '../server/request-handler-registry.js';
 import type { ServerCloseReport, ServerStats } from '../server/server-reports.js';
@@ -72,6 +74,10 @@ export class UnixSocketServer
         this.emitter.emit('connect', connection);
       },
       onDisconnect: (connection, cause) => this.onDisconnect(connection, cause),
+      onSlowConsumer: (connection) => {
+        this.logger.warn(`Client ${connection.id} is slow to read its pushes`);
+        this.emitter.emit('slowConsumer', connection);
+      },
       onRefused: (reason) => {
         this.logger.warn(`Connection refused: ${reason}`);
         this.emitter.emit('refused', reason);
@@ -166,9 +172,25 @@ export class UnixSocketServer
     return this.core.connection(id);
   }
 
-  /** Sends to every client. @throws EncodeError, FrameTooLargeError */
-  push(type: string, data: unknown): PushOutcome {
-    return this.core.push(type, data);
+  /** Chooses whom to push to: rooms, connections, accounts, or by a function. */
+  to(...targets: PushTarget[]): PushOperator {
+    return this.core.to(...targets);
+  }
+
+  /** Everybody but these. */
+  except(...targets: PushTarget[]): PushOperator {
+    return this.core.except(...targets);
+  }
+
+  /** Sends to every client, encoded once. @throws EncodeError, FrameTooLargeError */
+  push(type: string, data: unknown, options?: PushOptions): PushOutcome {
+    return this.core.push(type, data, options);
+  }
+
+  /** How pushes to this room treat clients that are slow to read, unless a push says so itself. */
+  setRoomPolicy(room: string, policy: SlowConsumerPolicy): this {
+    this.core.setRoomPolicy(room, policy);
+    return this;
   }
 
   getStats(): ServerStats {

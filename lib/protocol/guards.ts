@@ -18,17 +18,25 @@ export function readInteger(value: unknown): number | undefined {
   return Number.isSafeInteger(value) && (value as number) >= 0 ? (value as number) : undefined;
 }
 
+/** What a peer calls itself is kept; more of it is not. */
+const LONGEST_NAME = 200;
+
 export interface Hello {
   readonly name: string;
+  readonly accountId: string | undefined;
   readonly maxFrameBytes: number | undefined;
 }
 
 /** What an upgraded client says of itself. */
 export function readHello(value: unknown): Hello | undefined {
   if (!isRecord(value)) return undefined;
-  const { name, caps, max_frame_bytes: maxFrameBytes } = value;
+  const { name, caps, account_id: accountId, max_frame_bytes: maxFrameBytes } = value;
   if (typeof name !== 'string' || !Array.isArray(caps)) return undefined;
-  return { name: name.slice(0, 200), maxFrameBytes: readInteger(maxFrameBytes) };
+  return {
+    name: name.slice(0, LONGEST_NAME),
+    accountId: typeof accountId === 'string' ? accountId.slice(0, LONGEST_NAME) : undefined,
+    maxFrameBytes: readInteger(maxFrameBytes),
+  };
 }
 
 export interface GreetingInfo {

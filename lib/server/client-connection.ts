@@ -1,5 +1,17 @@
 import type { Frame } from '../protocol/frame-writer.js';
+import type { Metadata } from '../protocol/guards.js';
 import type { MessageType } from '../protocol/message-body.js';
+import type { SlowConsumerPolicy } from './push-queue.js';
+
+/** How a push travels. */
+export interface PushOptions {
+  /** What happens to it where the client is slow to read. @default the room's policy, else 'disconnect' */
+  readonly policy?: SlowConsumerPolicy | undefined;
+  /** For `latest`: which value it is the newest of. @default '': of its type */
+  readonly key?: string | undefined;
+  /** Metadata beside the payload. */
+  readonly meta?: Metadata | undefined;
+}
 
 /** What happened to a push. */
 export interface PushOutcome {
@@ -19,11 +31,18 @@ export interface ClientConnection {
   readonly protocolVersion: 'v2';
   /** What an upgraded client said of itself. */
   readonly clientName: string | undefined;
+  /** The account an upgraded client said it belongs to. */
+  readonly accountId: string | undefined;
   /** When it connected, milliseconds since the epoch. */
   readonly connectedAt: number;
   readonly isConnected: boolean;
+  /** The rooms it is in. */
+  readonly rooms: ReadonlySet<string>;
+  /** Enters rooms; it leaves them all when it disconnects. @throws ConnectionClosedError if it has */
+  join(...rooms: string[]): void;
+  leave(...rooms: string[]): void;
   /** Sends a message to this client alone. @throws EncodeError, FrameTooLargeError */
-  push(type: string, data: unknown): PushOutcome;
+  push(type: string, data: unknown, options?: PushOptions): PushOutcome;
   /** Sends what is queued and ends the connection; with `reason`, an upgraded client is told. */
   close(reason?: string): void;
 }

@@ -3,7 +3,7 @@ import { ConnectionLostError } from '../errors/connection.errors.js';
 import { encodeFailure } from '../protocol/envelope.js';
 import type { Frame } from '../protocol/frame-writer.js';
 import { MessageType } from '../protocol/message-body.js';
-import type { Caller, PushOutcome } from './client-connection.js';
+import type { Caller, PushOptions, PushOutcome } from './client-connection.js';
 import type { IncomingCall } from './incoming-call.js';
 
 export interface DeduplicationLimits {
@@ -177,8 +177,24 @@ class SharedCall implements Caller, Expiring {
     this.expire();
   }
 
-  push(type: string, data: unknown): PushOutcome {
-    return this.current.push(type, data);
+  get accountId(): string | undefined {
+    return this.first.accountId;
+  }
+
+  get rooms(): ReadonlySet<string> {
+    return this.current.rooms;
+  }
+
+  join(...rooms: string[]): void {
+    this.current.join(...rooms);
+  }
+
+  leave(...rooms: string[]): void {
+    this.current.leave(...rooms);
+  }
+
+  push(type: string, data: unknown, options?: PushOptions): PushOutcome {
+    return this.current.push(type, data, options);
   }
 
   close(reason?: string): void {

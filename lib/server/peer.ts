@@ -2,26 +2,32 @@ import type { Duplex } from 'node:stream';
 import { Connection, type ConnectionOwner } from '../connection/connection.js';
 import { RoundTrip } from '../connection/round-trip.js';
 import { Heartbeat, type HeartbeatTarget } from '../connection/heartbeat.js';
-import { ConnectionLostError, PeerSilentError, SendQueueFullError } from '../errors/connection.errors.js';
+import {
+  ConnectionClosedError,
+  ConnectionLostError,
+  PeerSilentError,
+  SendQueueFullError,
+} from '../errors/connection.errors.js';
 import { CallCancelledError } from '../errors/call.errors.js';
 import { FrameTimeoutError } from '../errors/protocol.errors.js';
 import type { ResolvedServerOptions } from '../options/server-options.js';
 import { CAPABILITIES } from '../protocol/capabilities.js';
-import { encodeGreeting, encodeHeartbeat, encodeNotice, encodePush, extra } from '../protocol/envelope.js';
+import { encodeGreeting, encodeHeartbeat, encodeNotice, extra } from '../protocol/envelope.js';
 import { HEADER_BYTES } from '../protocol/frame-reader.js';
 import type { Frame } from '../protocol/frame-writer.js';
 import { readHello, readInteger, readMeta } from '../protocol/guards.js';
-import { encodeJson } from '../protocol/json-codec.js';
 import { MessageType, readPayload, type MessageBody } from '../protocol/message-body.js';
 import { BeatLimiter } from './beat-limiter.js';
 import { CallQueue } from './call-queue.js';
-import type { Caller, PushOutcome } from './client-connection.js';
+import type { Caller, PushOptions, PushOutcome } from './client-connection.js';
 import type { Deduplicator } from './deduplicator.js';
 import { IncomingCall } from './incoming-call.js';
+import { PushOperator, type PushSource } from './push.js';
+import { PushQueue, type PushQueueOwner, type SlowConsumerPolicy } from './push-queue.js';
 import type { ConnectionStats } from './server-reports.js';
 
 /** What a peer tells the server it belongs to. */
-export interface PeerOwner {
+export interface PeerOwner extends PushSource {
   /** Run the handler of this call. */
   onCall(call: IncomingCall): void;
   onCallSettled(call: IncomingCall): void;
@@ -32,11 +38,13 @@ export interface PeerOwner {
   onError(code: string): void;
   /** An upgraded client has said hello. */
   onUpgraded(peer: Peer): void;
+  /** Pushes to this peer begin to wait, because it does not read them. */
+  onSlowConsumer(peer: Peer): void;
+  onPushesDropped(count: number): void;
   /** A successor asks for the path of this server. */
   onTakeOverAsked(peer: Peer): void;
   /** Once, last. `cause` is undefined after an ordinary end. */
   onClosed(peer: Peer, cause: Error | undefined): void;
-  nextPushId(): string;
   /** Set if calls that clients repeat are recognised. */
   readonly deduplicator: Deduplicator | undefined;
 }
@@ -51,16 +59,19 @@ const UNKNOWN_PEER_GRACE_MS = 500;
 const HOLD_BACK_BYTES = 1024 * 1024;
 
 /** The server's view of one client: greeting, version, heartbeats, and the calls it has made. */
-export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
+export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, PushQueueOwner {
   readonly connectedAt = Date.now();
   readonly protocolVersion = 'v2';
   isUpgraded = false;
   clientName: string | undefined;
+  accountId: string | undefined;
+  readonly rooms = new Set<string>();
   maxFrameBytes: number;
   lastActivityAt = this.connectedAt;
 
   private readonly connection: Connection;
   private readonly calls: CallQueue;
+  private readonly pushes: PushQueue;
   private readonly heartbeat: Heartbeat;
   private halfOpenTimer: NodeJS.Timeout | undefined;
   private leaveTimer: NodeJS.Timeout | undefined;
@@ -87,6 +98,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
       (call) => this.onCallSettled(call),
       () => this.connection.queuedBytes > HOLD_BACK_BYTES,
     );
+    this.pushes = new PushQueue(this, options.maxSendQueueBytes);
     const { enabled, intervalMs, timeoutMs } = options.heartbeat;
     this.heartbeat = new Heartbeat(this, {
       beatIntervalMs: enabled ? intervalMs : 0,
@@ -116,6 +128,11 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
     return this.connection.bytesSent;
   }
 
+  /** Not yet taken by the kernel. */
+  get queuedBytes(): number {
+    return this.connection.queuedBytes;
+  }
+
   get hasPartialFrame(): boolean {
     // While we do not read from it, the rest of the frame waits for us.
     return !this.isPaused && this.connection.hasPartialFrame;
@@ -137,7 +154,10 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
       clientName: this.clientName,
       since: this.connectedAt,
       lastActivity: this.lastActivityAt,
-      queuedBytes: this.connection.queuedBytes,
+      queuedBytes: this.queuedBytes + this.pushes.bytes,
+      queuedPushes: this.pushes.length,
+      rooms: Object.freeze([...this.rooms]),
+      accountId: this.accountId,
       bytesReceived: this.bytesReceived,
       bytesSent: this.bytesSent,
       inFlight: this.runningCount,
@@ -146,22 +166,45 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
     });
   }
 
-  push(type: string, data: unknown): PushOutcome {
-    const frame = encodePush(this.owner.nextPushId(), type, encodeJson(data), '', this.options.maxFrameBytes);
-    return this.sendPush(frame) ? { recipients: 1, dropped: 0 } : { recipients: 0, dropped: 1 };
+  push(type: string, data: unknown, options?: PushOptions): PushOutcome {
+    return new PushOperator(this.owner, [this]).push(type, data, options);
   }
 
-  /** False if the connection is gone, or goes now because its client does not read. */
-  sendPush(frame: Frame): boolean {
-    if (!this.connection.isOpen || frame.length - HEADER_BYTES > this.maxFrameBytes) return false;
-    const { queuedBytes } = this.connection;
-    // A single large frame is never cut by the cap, only what piles up behind it.
-    if (queuedBytes > 0 && queuedBytes + frame.length > this.options.maxSendQueueBytes) {
-      this.destroy(new SendQueueFullError(queuedBytes + frame.length, this.options.maxSendQueueBytes));
-      return false;
+  join(...rooms: string[]): void {
+    if (!this.connection.isOpen) throw new ConnectionClosedError(this.id);
+    for (const room of rooms) {
+      this.rooms.add(room);
+      this.owner.peers.join(this, room);
     }
+  }
+
+  leave(...rooms: string[]): void {
+    for (const room of rooms) {
+      this.rooms.delete(room);
+      this.owner.peers.leave(this, room);
+    }
+  }
+
+  /** False if the push was dropped, by its policy or because the connection is gone. */
+  offerPush(frame: Frame, policy: SlowConsumerPolicy, key: string | undefined): boolean {
+    if (!this.connection.isOpen || frame.length - HEADER_BYTES > this.maxFrameBytes) return false;
+    return this.pushes.offer(frame, policy, key);
+  }
+
+  sendPush(frame: Frame): void {
     this.sendFrame(frame, MessageType.Push);
-    return true;
+  }
+
+  onSlow(): void {
+    this.owner.onSlowConsumer(this);
+  }
+
+  onDropped(count: number): void {
+    this.owner.onPushesDropped(count);
+  }
+
+  onOverflow(bytes: number): void {
+    this.destroy(new SendQueueFullError(bytes, this.options.maxSendQueueBytes));
   }
 
   sendFrame(frame: Frame, type: MessageType): void {
@@ -175,7 +218,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
 
   close(reason?: string): void {
     if (reason !== undefined && this.isUpgraded) this.notify('CLOSED', reason);
-    this.connection.end();
+    this.end();
   }
 
   destroy(cause?: Error): void {
@@ -199,7 +242,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
   /** Cancels what still runs and ends the connection. Returns how many calls that were. */
   abort(reason: Error): number {
     const cancelled = this.calls.cancelAll(reason);
-    this.connection.end();
+    this.end();
     return cancelled;
   }
 
@@ -254,6 +297,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
   }
 
   onDrain(): void {
+    this.pushes.drain();
     this.calls.pump();
   }
 
@@ -333,7 +377,12 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
 
   /** Ends the connection of a plain client that has all its answers. An upgraded one leaves by itself. */
   private endIfDone(): void {
-    if (!this.isUpgraded && this.calls.isIdle) this.connection.end();
+    if (!this.isUpgraded && this.calls.isIdle) this.end();
+  }
+
+  private end(): void {
+    this.pushes.flush();
+    this.connection.end();
   }
 
   private onHeartbeat(body: MessageBody): void {
@@ -356,6 +405,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
     if (hello === undefined) return;
     this.isUpgraded = true;
     this.clientName = hello.name;
+    this.accountId = hello.accountId;
     this.maxFrameBytes = Math.min(this.maxFrameBytes, hello.maxFrameBytes ?? Infinity);
     this.owner.onUpgraded(this);
   }

@@ -9,6 +9,8 @@ export interface SocketServerEvents {
   onConnect?(connection: ClientConnection): void;
   /** `cause` is undefined after an ordinary end. */
   onDisconnect?(connection: ClientConnection, cause: Error | undefined): void;
+  /** Pushes to this client begin to wait, because it does not read them. */
+  onSlowConsumer?(connection: ClientConnection): void;
   /** A connection that was not taken. */
   onRefused?(reason: string): void;
   /** The server goes on, but something is wrong with its listening socket. */
@@ -29,6 +31,10 @@ export interface ConnectionStats {
   readonly lastActivity: number;
   /** Not yet taken by the client. */
   readonly queuedBytes: number;
+  /** Pushes that wait for it to read. */
+  readonly queuedPushes: number;
+  readonly rooms: readonly string[];
+  readonly accountId: string | undefined;
   readonly bytesReceived: number;
   readonly bytesSent: number;
   readonly inFlight: number;
@@ -58,6 +64,10 @@ export interface ServerStats {
   readonly sentByType: MessageCounts;
   readonly bytesReceived: number;
   readonly bytesSent: number;
+  /** Pushes dropped or replaced because a client was slow to read. */
+  readonly pushesDropped: number;
+  /** How often a client became too slow for its pushes. */
+  readonly slowConsumers: number;
   /** Running handlers. */
   readonly inFlight: number;
   /** Calls waiting for their turn. */

@@ -11,14 +11,20 @@ import {
   type ResolvedServerOptions,
   type SocketServerOptions,
 } from '../options/server-options.js';
-import { encodeNotice, encodePush } from '../protocol/envelope.js';
+import { EncodeError } from '../errors/protocol.errors.js';
+import { encodeNotice, encodePush, extra } from '../protocol/envelope.js';
+import type { Frame } from '../protocol/frame-writer.js';
+import type { Metadata } from '../protocol/guards.js';
 import { encodeJson } from '../protocol/json-codec.js';
 import { MessageType } from '../protocol/message-body.js';
-import type { ClientConnection, PushOutcome } from './client-connection.js';
+import type { ClientConnection, PushOptions, PushOutcome } from './client-connection.js';
 import { Deduplicator } from './deduplicator.js';
 import type { IncomingCall } from './incoming-call.js';
 import { Listener, type ListenerOwner } from './listener.js';
 import { Peer, type PeerOwner } from './peer.js';
+import { PeerRegistry } from './peer-registry.js';
+import { PushOperator, type PushTarget } from './push.js';
+import type { SlowConsumerPolicy } from './push-queue.js';
 import { TAKE_OVER_GRANTED, TAKE_OVER_REFUSED } from './take-over.js';
 import type { ServerCloseReport, ServerStats, SocketServerEvents } from './server-reports.js';
 import { RequestHandlerRegistry, type RequestHandlerFunction } from './request-handler-registry.js';
@@ -37,7 +43,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   readonly deduplicator: Deduplicator | undefined;
 
   private readonly listener: Listener;
-  private readonly peers = new Map<string, Peer>();
+  readonly peers = new PeerRegistry();
   private readonly received = new MessageCounter();
   private readonly sent = new MessageCounter();
   private readonly errors = new ErrorCounter();
@@ -50,7 +56,9 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   private pastBytesReceived = 0;
   private pastBytesSent = 0;
   private pushCount = 0;
-  private readonly pushPrefix = randomBytes(6).toString('hex');
+  private readonly pushPrefix = `${randomBytes(6).toString('hex')}-`;
+  private pushesDropped = 0;
+  private slowConsumers = 0;
   private readonly deadlines = new Deadlines();
   /** The server that is taking our path at the moment. */
   private successor: Peer | undefined;
@@ -97,23 +105,32 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   }
 
   connections(): ClientConnection[] {
-    return [...this.peers.values()];
+    return [...this.peers.all()];
   }
 
   connection(id: string): ClientConnection | undefined {
     return this.peers.get(id);
   }
 
+  /** Chooses whom to push to: rooms, connections, accounts, or by a function. */
+  to(...targets: PushTarget[]): PushOperator {
+    return new PushOperator(this, targets);
+  }
+
+  /** Everybody but these. */
+  except(...targets: PushTarget[]): PushOperator {
+    return new PushOperator(this, [], targets);
+  }
+
   /** Sends to every client, encoded once. @throws EncodeError, FrameTooLargeError */
-  push(type: string, data: unknown): PushOutcome {
-    const frame = encodePush(this.nextPushId(), type, encodeJson(data), '', this.options.maxFrameBytes);
-    let recipients = 0;
-    let dropped = 0;
-    for (const peer of this.peers.values()) {
-      if (peer.sendPush(frame)) recipients++;
-      else dropped++;
-    }
-    return { recipients, dropped };
+  push(type: string, data: unknown, options?: PushOptions): PushOutcome {
+    return new PushOperator(this).push(type, data, options);
+  }
+
+  /** How pushes to this room treat clients that are slow to read, unless a push says so itself. */
+  setRoomPolicy(room: string, policy: SlowConsumerPolicy): this {
+    this.peers.setPolicy(room, policy);
+    return this;
   }
 
   /**
@@ -126,7 +143,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   }
 
   getStats(): ServerStats {
-    const peers = [...this.peers.values()];
+    const peers = [...this.peers.all()];
     const sum = (value: (peer: Peer) => number): number =>
       peers.reduce((total, peer) => total + value(peer), 0);
     return Object.freeze({
@@ -139,6 +156,8 @@ export class SocketServer implements PeerOwner, ListenerOwner {
       sentByType: this.sent.snapshot(),
       bytesReceived: this.pastBytesReceived + sum((peer) => peer.bytesReceived),
       bytesSent: this.pastBytesSent + sum((peer) => peer.bytesSent),
+      pushesDropped: this.pushesDropped,
+      slowConsumers: this.slowConsumers,
       inFlight: sum((peer) => peer.runningCount),
       queued: sum((peer) => peer.waitingCount),
       errors: this.errors.total,
@@ -155,7 +174,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     }
     this.totalConnections++;
     const peer = new Peer(socket, this.newConnectionId(), this.options, this);
-    this.peers.set(peer.id, peer);
+    this.peers.add(peer);
     this.events.onConnect?.(peer);
   }
 
@@ -225,7 +244,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   }
 
   onClosed(peer: Peer, cause: Error | undefined): void {
-    this.peers.delete(peer.id);
+    this.peers.remove(peer);
     this.pastBytesReceived += peer.bytesReceived;
     this.pastBytesSent += peer.bytesSent;
     if (cause instanceof UnixSocketError && !(cause instanceof ConnectionLostError))
@@ -235,15 +254,26 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     if (peer === this.successor) void this.onSuccessorGone();
   }
 
-  nextPushId(): string {
-    return `${this.pushPrefix}-${++this.pushCount}`;
+  onSlowConsumer(peer: Peer): void {
+    this.slowConsumers++;
+    this.events.onSlowConsumer?.(peer);
+  }
+
+  onPushesDropped(count: number): void {
+    this.pushesDropped += count;
+  }
+
+  encode(type: string, data: unknown, meta: Metadata | undefined): Frame {
+    if (data === undefined) throw new EncodeError('a push needs data; send null for none');
+    const id = `${this.pushPrefix}${++this.pushCount}`;
+    return encodePush(id, type, encodeJson(data), extra('meta', meta), this.options.maxFrameBytes);
   }
 
   private async shut(): Promise<ServerCloseReport> {
     await this.listener.close();
-    for (const peer of this.peers.values()) peer.drain();
+    for (const peer of this.peers.all()) peer.drain();
     await this.untilEmpty(this.options.drainTimeoutMs);
-    const unfinished = [...this.peers.values()];
+    const unfinished = [...this.peers.all()];
     let cancelled = 0;
     for (const peer of unfinished) cancelled += peer.abort(new ServerClosedError());
     await this.untilEmpty(undefined);
@@ -287,7 +317,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   private newConnectionId(): string {
     for (;;) {
       const id = randomBytes(4).toString('hex');
-      if (!this.peers.has(id)) return id;
+      if (this.peers.get(id) === undefined) return id;
     }
   }
 }

@@ -1,0 +1,12 @@
+import { ConfigurableModuleBuilder } from '@nestjs/common';
+import type { UnixSocketServerOptions } from './unix-socket.server.js';
+
+const definition = new ConfigurableModuleBuilder<UnixSocketServerOptions>({ moduleName: 'UnixSocket' })
+  .setClassMethodName('forRoot')
+  .setExtras({ isGlobal: true }, (module, { isGlobal }) => ({ ...module, global: isGlobal }))
+  .build();
+
+export const ConfigurableUnixSocketModule = definition.ConfigurableModuleClass;
+export const UNIX_SOCKET_OPTIONS = definition.MODULE_OPTIONS_TOKEN;
+export const ROOT_OPTIONS_TYPE = definition.OPTIONS_TYPE;
+export const ROOT_ASYNC_OPTIONS_TYPE = definition.ASYNC_OPTIONS_TYPE;

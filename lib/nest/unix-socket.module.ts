@@ -1,0 +1,79 @@
+import {
+  Module,
+  type DynamicModule,
+  type FactoryProvider,
+  type ModuleMetadata,
+  type Provider,
+} from '@nestjs/common';
+import { getUnixSocketClientToken } from './decorators/inject-client.decorator.js';
+import { UnixSocketClientProxy, type UnixSocketClientOptions } from './unix-socket.client.js';
+import { ConfigurableUnixSocketModule, UNIX_SOCKET_OPTIONS } from './unix-socket.module-definition.js';
+import { UnixSocketServer, type UnixSocketServerOptions } from './unix-socket.server.js';
+
+/** A client by name: what {@link InjectUnixSocketClient} asks for, and its options. */
+export interface UnixSocketNamedClientOptions extends UnixSocketClientOptions {
+  readonly name: string;
+}
+
+/** A client whose options come from a factory. */
+export interface UnixSocketClientAsyncOptions
+  extends
+    Pick<ModuleMetadata, 'imports'>,
+    Pick<FactoryProvider<UnixSocketClientOptions>, 'inject' | 'useFactory'> {
+  readonly name: string;
+}
+
+/**
+ * The server, and clients by name, as providers.
+ *
+ * `forRoot` gives {@link UnixSocketServer}, so that any service can push. It still has to be connected:
+ * `app.connectMicroservice({ strategy: app.get(UnixSocketServer) })`.
+ */
+@Module({
+  providers: [
+    {
+      provide: UnixSocketServer,
+      useFactory: (options: UnixSocketServerOptions) => new UnixSocketServer(options),
+      inject: [UNIX_SOCKET_OPTIONS],
+    },
+  ],
+  exports: [UnixSocketServer],
+})
+export class UnixSocketModule extends ConfigurableUnixSocketModule {
+  /** Clients for `@InjectUnixSocketClient(name)`; closed with the app. */
+  static forClient(...clients: UnixSocketNamedClientOptions[]): DynamicModule {
+    return UnixSocketModule.clients(
+      clients.map(({ name, ...options }) => ({ name, useFactory: () => options })),
+    );
+  }
+
+  static forClientAsync(...clients: UnixSocketClientAsyncOptions[]): DynamicModule {
+    return UnixSocketModule.clients(clients);
+  }
+
+  private static clients(clients: readonly UnixSocketClientAsyncOptions[]): DynamicModule {
+    const providers = clients.map(clientProvider);
+    return {
+      module: UnixSocketClientsModule,
+      imports: clients.flatMap(({ imports }) => imports ?? []),
+      providers,
+      exports: providers,
+    };
+  }
+}
+
+/** Holds the clients of one `forClient`; the server's module has nothing to do with them. */
+@Module({})
+export class UnixSocketClientsModule {}
+
+function clientProvider({ name, useFactory, inject }: UnixSocketClientAsyncOptions): Provider {
+  return {
+    provide: getUnixSocketClientToken(name),
+    useFactory: async (...dependencies: unknown[]) => {
+      const client = new UnixSocketClientProxy(await useFactory(...dependencies));
+      // Nest calls hooks on whatever instance has them.
+      return Object.assign(client, { onApplicationShutdown: () => client.close() });
+    },
+    inject: inject ?? [],
+  };
+}
