@@ -35,7 +35,9 @@ export class PushStream {
     handlers.add(own);
     return () => {
       handlers.delete(own);
-      if (type !== undefined && handlers.size === 0) this.byType.delete(type);
+      // Called again, it must not end what others have begun since.
+      if (type !== undefined && handlers.size === 0 && this.byType.get(type) === handlers)
+        this.byType.delete(type);
     };
   }
 
