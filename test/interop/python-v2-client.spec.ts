@@ -136,7 +136,28 @@ describeWithPython('A Python V2 client of a Nest server', (kind) => {
     PartsController.events = [];
   });
 
-  async function serve(options: Partial<UnixSocketServerOptions> = {}): Promise<UnixSocketServer> {
+  /** For tests that leave no trace on the connection; the others make a pair of their own. */
+  let pair: { readonly server: UnixSocketServer; readonly client: PythonProcess<'client'> };
+  let endPair: (() => Promise<void>) | undefined;
+
+  beforeAll(async () => {
+    const { server, close } = await listen();
+    const client = await PythonProcess.start('client', driverAddress(server.endpoint), {
+      auto_reconnect: false,
+    });
+    endPair = async () => {
+      await client.stop();
+      await close();
+    };
+    await client.command('connect');
+    pair = { server, client };
+  });
+
+  afterAll(() => endPair?.());
+
+  async function listen(
+    options: Partial<UnixSocketServerOptions> = {},
+  ): Promise<{ server: UnixSocketServer; close: () => Promise<void> }> {
     const server = new UnixSocketServer({
       ...(await unusedAddress(kind)),
       accountId: 'parts',
@@ -147,11 +168,17 @@ describeWithPython('A Python V2 client of a Nest server', (kind) => {
       throw new Error(text);
     });
     const app = await NestFactory.createMicroservice(PartsModule, { strategy: server, logger: false });
-    atEnd(() => {
+    await app.listen();
+    const close = (): Promise<void> => {
       for (const release of PartsController.held) release();
       return app.close();
-    });
-    await app.listen();
+    };
+    return { server, close };
+  }
+
+  async function serve(options?: Partial<UnixSocketServerOptions>): Promise<UnixSocketServer> {
+    const { server, close } = await listen(options);
+    atEnd(close);
     return server;
   }
 
@@ -195,7 +222,7 @@ describeWithPython('A Python V2 client of a Nest server', (kind) => {
   });
 
   it('gets back whatever JSON it sends', async () => {
-    const { client } = await connectedPair();
+    const { client } = pair;
     const { answers } = await client.command('request_many', { type: 'echo', items: ECHOED });
     expect(answers.map((answer) => answer.response?.data)).toEqual(ECHOED);
     // Compared by Python itself, so without the way over this process's JSON.
@@ -203,7 +230,7 @@ describeWithPython('A Python V2 client of a Nest server', (kind) => {
   });
 
   it('gets falsy results as they are, and null from a handler without a value', async () => {
-    const { client } = await connectedPair();
+    const { client } = pair;
     for (const [of, value] of Object.entries(FALSY)) {
       const { response } = await client.command('request', { type: 'falsy', data: { of } });
       expect(response).toMatchObject({ msg_type: 'response', data: value, error: null });
@@ -213,7 +240,7 @@ describeWithPython('A Python V2 client of a Nest server', (kind) => {
   });
 
   it('may send what only Python writes into JSON', async () => {
-    const { client } = await connectedPair();
+    const { client } = pair;
     const echoed = async (named: string): Promise<unknown> => {
       const { response } = await client.command('request', { type: 'echo', named });
       expect(response?.error).toBeNull();
@@ -235,7 +262,7 @@ describeWithPython('A Python V2 client of a Nest server', (kind) => {
   });
 
   it('hears the fixed text for every type that nothing handles', async () => {
-    const { client } = await connectedPair();
+    const { client } = pair;
     const types: Json[] = [
       'nope',
       '',
@@ -262,7 +289,7 @@ describeWithPython('A Python V2 client of a Nest server', (kind) => {
   });
 
   it('hears a failure as text, never as an empty one', async () => {
-    const { client } = await connectedPair();
+    const { client } = pair;
     const error = async (type: string, data: Json): Promise<unknown> => {
       const { response, result } = await client.command('request', { type, data });
       expect(response?.data).toBeNull();
@@ -278,15 +305,15 @@ describeWithPython('A Python V2 client of a Nest server', (kind) => {
 
   it('gives up by its own timeout, ignores the late answer and goes on', async () => {
     const { client } = await connectedPair();
-    const late = await client.command('request', { type: 'sleep', data: { ms: 150 }, timeout: 0.05 });
+    const late = await client.command('request', { type: 'sleep', data: { ms: 80 }, timeout: 0.03 });
     expect(late).toMatchObject({ failure: 'timeout', response: null });
-    const { result } = await client.command('request', { type: 'sleep', data: { ms: 150 } });
-    expect(result).toEqual({ slept_ms: 150 });
+    const { result } = await client.command('request', { type: 'sleep', data: { ms: 80 } });
+    expect(result).toEqual({ slept_ms: 80 });
     expect(await client.command('stats')).toMatchObject({ connected: true, frames: { response: 3 } });
   });
 
   it('has 200 requests at once answered, quick ones before slow ones', async () => {
-    const { client, server } = await connectedPair();
+    const { client, server } = pair;
     const many = await client.command('request_many', { type: 'echo', n: 200, brief: true });
     expect(many).toMatchObject({ same: 200, failures: 0, errors: 0 });
 
@@ -302,7 +329,7 @@ describeWithPython('A Python V2 client of a Nest server', (kind) => {
   it('has its requests handled in their order where the server says so', async () => {
     const { client } = await connectedPair({ handling: 'sequential' });
     // All written before the first is answered, so only the server decides on the order.
-    const items = [60, 20, 0].map((ms) => ({ ms }));
+    const items = [40, 20, 0].map((ms) => ({ ms }));
     const { order, failures } = await client.command('request_many', { type: 'sleep', items });
     expect({ order, failures }).toEqual({ order: [0, 1, 2], failures: 0 });
   });
@@ -341,7 +368,7 @@ describeWithPython('A Python V2 client of a Nest server', (kind) => {
   });
 
   it('exchanges 5 MB both ways, and gets 5 MB pushed', async () => {
-    const { client, server } = await connectedPair();
+    const { client, server } = pair;
     const answer = await client.command('request', {
       type: 'echo',
       fill: 5_000_000,
@@ -350,12 +377,12 @@ describeWithPython('A Python V2 client of a Nest server', (kind) => {
     });
     expect(answer).toMatchObject({ same: true, failure: null });
     expect(server.push('big', { text: '汉'.repeat(1_700_000) })).toEqual({ recipients: 1, dropped: 0 });
-    const push = await client.waitFor('push');
+    const push = await client.waitFor('push', { where: ({ type }) => type === 'big' });
     expect((push.data as { text: string }).text).toHaveLength(1_700_000);
   });
 
   it('has heartbeats answered within a second while handlers run', async () => {
-    const { client } = await connectedPair();
+    const { client } = pair;
     const held = Array.from({ length: 50 }, () => client.command('request', { type: 'hold', timeout: 5 }));
     await untilHeld(50);
     const { answered_after_ms } = await client.command('heartbeat', { wait_ms: 1_000 });
@@ -451,17 +478,18 @@ describeWithPython('A Python V2 client of a Nest server', (kind) => {
   });
 
   it('gets Buffers as bytes at any depth, and its tagged bytes arrive as a Buffer', async () => {
-    const { client, server } = await connectedPair();
+    const { client, server } = pair;
     const { result } = await client.command('request', { type: 'bytes' });
     // The driver shows what Python has as bytes under the tag; anything else would stand there as it came.
     expect(result).toEqual({ top: { __bytes__: '00ff10' }, deep: [{ typed: { __bytes__: '0102ff' } }] });
     expect((await client.command('request', { type: 'is_buffer', named: 'kinds' })).result).toBe('00ff10');
     server.push('bytes', [Buffer.from('ff', 'hex')]);
-    expect((await client.waitFor('push')).data).toEqual([{ __bytes__: 'ff' }]);
+    const push = await client.waitFor('push', { where: ({ type }) => type === 'bytes' });
+    expect(push.data).toEqual([{ __bytes__: 'ff' }]);
   });
 
   it('is answered after it has closed its sending side, also by a slow handler', async () => {
-    const { client, server } = await connectedPair();
+    const { client, server } = pair;
     for (const [type, data, result] of [
       ['echo', '你好', '你好'],
       ['sleep', { ms: 100 }, { slept_ms: 100 }],
@@ -501,7 +529,7 @@ describeWithPython('A Python V2 client of a Nest server', (kind) => {
   });
 
   it('may leave a dead socket open behind it: it is reaped once it has been silent for too long', async () => {
-    const { proxy, server, client } = await proxied({ heartbeat: { timeoutMs: 500 } });
+    const { proxy, server, client } = await proxied({ heartbeat: { timeoutMs: 300 } });
     // The first character of a body, so that the frame is no JSON: the client drops out and leaves the socket as it is.
     proxy.corrupt({ atByte: 4, mask: 1 }, 'toClient');
     await client.command('request', { type: 'echo', timeout: 0.05 });
@@ -512,7 +540,7 @@ describeWithPython('A Python V2 client of a Nest server', (kind) => {
     expect(server.connectionCount).toBe(2);
 
     const [connection, cause] = await nextDisconnect(server);
-    expect(cause).toMatchObject({ name: 'PeerSilentError', timeoutMs: 500 });
+    expect(cause).toMatchObject({ name: 'PeerSilentError', timeoutMs: 300 });
     expect(server.connections()).not.toContain(connection);
     expect((await client.command('request', { type: 'echo', data: 'alive' })).result).toBe('alive');
     expect(server.connectionCount).toBe(1);
@@ -541,7 +569,7 @@ describeWithPython('A Python V2 client of a Nest server', (kind) => {
   it('may beat from several loops at once after quick reconnects', async () => {
     const { client, server } = await connectedPair(
       {},
-      { auto_reconnect: true, reconnect_interval: 0.01, look_interval: 0.01, heartbeat_interval: 0.25 },
+      { auto_reconnect: true, reconnect_interval: 0.01, look_interval: 0.01, heartbeat_interval: 0.15 },
     );
     for (let count = 2; count <= 4; count++) {
       await client.command('request', { type: 'echo' });
@@ -567,7 +595,7 @@ describeWithPython('A Python V2 client of a Nest server', (kind) => {
       auto_reconnect: true,
       reconnect_interval: 0.05,
       look_interval: 0.02,
-      heartbeat_interval: 0.1,
+      heartbeat_interval: 0.05,
     });
     return { proxy, server, client };
   }

@@ -1,5 +1,6 @@
 import 'reflect-metadata';
 import { setTimeout as delay } from 'node:timers/promises';
+import { Logger } from '@nestjs/common';
 import {
   UnixSocketClientProxy,
   UnixSocketRecordBuilder,
@@ -9,9 +10,11 @@ import {
 } from 'nestjs-unix-socket';
 import { lastValueFrom, toArray } from 'rxjs';
 import { atEnd } from '../support/at-end.js';
-import { frame } from '../support/frames.js';
+import { frame, type Address } from '../support/frames.js';
 import { describeWithPython, driverAddress, unusedAddress } from '../support/python-endpoints.js';
 import { PythonProcess } from '../support/python-process.js';
+
+Logger.overrideLogger(false);
 
 type Server = PythonProcess<'server'>;
 type ServerOptions = Parameters<typeof PythonProcess.start<'server'>>[2];
@@ -19,10 +22,25 @@ type ServerOptions = Parameters<typeof PythonProcess.start<'server'>>[2];
 const QUICK_RECONNECT = { initialDelayMs: 20, maxDelayMs: 50 };
 
 describeWithPython('A Nest client of a Python V2 server', (kind) => {
+  /** For tests that leave no trace on the connection; the others make a pair of their own. */
+  let pair: { readonly server: Server; readonly client: UnixSocketClientProxy };
+
+  beforeAll(async () => {
+    const address = await unusedAddress(kind);
+    const server = await PythonProcess.start('server', driverAddress(address));
+    pair = { server, client: makeClient(address) };
+    await server.command('start');
+  });
+
+  afterAll(async () => {
+    await pair?.client.close();
+    await pair?.server.stop();
+  });
+
   async function startServer(
     options: ServerOptions = {},
-    given?: { path: string } | { host: string; port: number },
-  ): Promise<{ server: Server; address: { path: string } | { host: string; port: number } }> {
+    given?: Address,
+  ): Promise<{ server: Server; address: Address }> {
     const address = given ?? (await unusedAddress(kind));
     const server = await PythonProcess.start('server', driverAddress(address), options);
     atEnd(() => server.stop());
@@ -30,17 +48,23 @@ describeWithPython('A Nest client of a Python V2 server', (kind) => {
     return { server, address };
   }
 
-  function connectTo(
-    address: { path: string } | { host: string; port: number },
+  function makeClient(
+    address: Address,
     options: Partial<UnixSocketClientOptions> = {},
   ): UnixSocketClientProxy {
-    const client = new UnixSocketClientProxy({
+    return new UnixSocketClientProxy({
       ...address,
       reconnect: QUICK_RECONNECT,
       drainTimeoutMs: 0,
       ...options,
     });
-    (client as unknown as { logger: unknown }).logger = { debug() {}, warn() {}, error() {}, log() {} };
+  }
+
+  function connectTo(
+    address: Address,
+    options: Partial<UnixSocketClientOptions> = {},
+  ): UnixSocketClientProxy {
+    const client = makeClient(address, options);
     atEnd(() => client.close());
     return client;
   }
@@ -48,11 +72,11 @@ describeWithPython('A Nest client of a Python V2 server', (kind) => {
   async function connectedPair(
     options: Partial<UnixSocketClientOptions> = {},
     serverOptions?: ServerOptions,
-  ): Promise<{ server: Server; client: UnixSocketClientProxy; address: { path: string } }> {
+  ): Promise<{ server: Server; client: UnixSocketClientProxy; address: Address }> {
     const { server, address } = await startServer(serverOptions);
     const client = connectTo(address, options);
     await client.connect();
-    return { server, client, address: address as { path: string } };
+    return { server, client, address };
   }
 
   const failure = (call: Promise<unknown>): Promise<UnixSocketError> =>
@@ -75,7 +99,7 @@ describeWithPython('A Nest client of a Python V2 server', (kind) => {
   });
 
   it('gets back whatever JSON it sends', async () => {
-    const { client } = await connectedPair();
+    const { client } = pair;
     const values: unknown[] = [
       'plain text',
       '你好，世界',
@@ -99,7 +123,7 @@ describeWithPython('A Nest client of a Python V2 server', (kind) => {
   });
 
   it('gets falsy results as they are, and null from a handler without a value', async () => {
-    const { client } = await connectedPair();
+    const { client } = pair;
     const results = await Promise.all(
       ['zero', 'false', 'null', 'empty_string', 'empty_array', 'empty_object'].map((of) =>
         client.request('falsy', { of }),
@@ -110,7 +134,7 @@ describeWithPython('A Nest client of a Python V2 server', (kind) => {
   });
 
   it('reads what only Python writes into JSON', async () => {
-    const { client } = await connectedPair();
+    const { client } = pair;
     const named = (of: string): Promise<unknown> => client.request('named', { of });
     expect(await named('nan')).toBeNull();
     // A bare NaN, which is no JSON at all.
@@ -124,7 +148,7 @@ describeWithPython('A Nest client of a Python V2 server', (kind) => {
   });
 
   it('fails with the server’s text, and knows an unknown type by it', async () => {
-    const { client } = await connectedPair();
+    const { client } = pair;
     expect(await failure(client.request('nope', 1))).toMatchObject({
       name: 'RemoteError',
       code: 'UNKNOWN_PATTERN',
@@ -151,7 +175,7 @@ describeWithPython('A Nest client of a Python V2 server', (kind) => {
   });
 
   it('has 200 requests at once answered, each with its own answer', async () => {
-    const { client } = await connectedPair();
+    const { client } = pair;
     const sent = Array.from({ length: 200 }, (_, i) => ({ i }));
     expect(await Promise.all(sent.map((data) => client.request('echo', data)))).toEqual(sent);
   });
@@ -178,7 +202,7 @@ describeWithPython('A Nest client of a Python V2 server', (kind) => {
   });
 
   it('exchanges 5 MB both ways, and gets 5 MB pushed', async () => {
-    const { client, server } = await connectedPair();
+    const { client, server } = pair;
     const text = '汉'.repeat(1_700_000);
     expect((await client.request('echo', text)) === text).toBe(true);
     const pushed = lastPush(client);
@@ -289,7 +313,7 @@ describeWithPython('A Nest client of a Python V2 server', (kind) => {
   });
 
   it('sends Buffers that arrive as bytes, at any depth', async () => {
-    const { client } = await connectedPair();
+    const { client } = pair;
     expect(await client.request('bytes_len', Buffer.from('00ff10', 'hex'))).toEqual({
       length: 3,
       hex: '00ff10',

@@ -1,5 +1,6 @@
 import { createServer, type AddressInfo } from 'node:net';
 import type { Endpoint } from 'nestjs-unix-socket';
+import type { Address } from './frames.js';
 import { findPython } from './python-process.js';
 import { tempSocketPath } from './temp-paths.js';
 
@@ -19,9 +20,7 @@ export function describeWithPython(name: string, tests: (kind: EndpointKind) => 
 export type EndpointKind = 'path' | 'tcp';
 
 /** An address that nobody listens on. A port, since the peer may leave it and come back. */
-export async function unusedAddress(
-  kind: EndpointKind,
-): Promise<{ path: string } | { host: string; port: number }> {
+export async function unusedAddress(kind: EndpointKind): Promise<Address> {
   if (kind === 'path') return { path: tempSocketPath() };
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -31,8 +30,8 @@ export async function unusedAddress(
 }
 
 /** As the Python driver takes it. */
-export function driverAddress(endpoint: Endpoint): string {
+export function driverAddress(endpoint: Endpoint | Address): string {
   if ('path' in endpoint) return endpoint.path;
-  if ('port' in endpoint) return `${endpoint.host}:${endpoint.port}`;
+  if ('port' in endpoint) return `${endpoint.host ?? '127.0.0.1'}:${endpoint.port}`;
   throw new Error('Python is reached by a path or a port');
 }
