@@ -19,6 +19,8 @@ export class CallQueue implements CallOwner {
   private waiting: IncomingCall[] = [];
   /** Where the next waiting call stands; everything before it has been taken. */
   private head = 0;
+  /** Calls behind `head` that ended while they waited. */
+  private gone = 0;
   private waitingBytes = 0;
   private isPumping = false;
 
@@ -37,7 +39,7 @@ export class CallQueue implements CallOwner {
   }
 
   get waitingCount(): number {
-    return this.waiting.length - this.head;
+    return this.waiting.length - this.head - this.gone;
   }
 
   get isIdle(): boolean {
@@ -65,6 +67,7 @@ export class CallQueue implements CallOwner {
 
   /** Lets the call wait although there is no room; whoever does this has to stop the flow. */
   enqueue(call: IncomingCall): void {
+    call.isWaiting = true;
     this.waiting.push(call);
     this.waitingBytes += call.message.bytes;
   }
@@ -74,7 +77,7 @@ export class CallQueue implements CallOwner {
     const isMeant = (call: IncomingCall): boolean =>
       call.message.id === id && call.message.kind === 'request';
     const call =
-      this.running.find(isMeant) ?? this.waiting.find((waiting, i) => i >= this.head && isMeant(waiting));
+      this.running.find(isMeant) ?? this.waiting.find((waiting) => waiting.isWaiting && isMeant(waiting));
     call?.cancel(reason);
   }
 
@@ -88,9 +91,11 @@ export class CallQueue implements CallOwner {
 
   /** Removes and returns the calls that wait. */
   takeWaiting(): IncomingCall[] {
-    const calls = this.waiting.slice(this.head).filter((call) => !call.isSettled);
+    const calls = this.waiting.filter((call) => call.isWaiting);
+    for (const call of calls) call.isWaiting = false;
     this.waiting = [];
     this.head = 0;
+    this.gone = 0;
     this.waitingBytes = 0;
     return calls;
   }
@@ -108,16 +113,33 @@ export class CallQueue implements CallOwner {
         this.waiting = this.waiting.slice(this.head);
         this.head = 0;
       }
-      this.waitingBytes -= call.message.bytes;
-      if (!call.isSettled) this.run(call);
+      if (call.isWaiting) {
+        call.isWaiting = false;
+        this.waitingBytes -= call.message.bytes;
+        this.run(call);
+      } else {
+        this.gone--;
+      }
     }
     this.isPumping = false;
   }
 
   onCallSettled(call: IncomingCall): void {
-    this.running.remove(call);
+    if (call.isWaiting) this.leave(call);
+    else this.running.remove(call);
     if (this.waitingCount > 0) this.pump();
     this.onSettled(call);
+  }
+
+  /** It ended before its turn, and gives its place to others. */
+  private leave(call: IncomingCall): void {
+    call.isWaiting = false;
+    this.waitingBytes -= call.message.bytes;
+    this.gone++;
+    if (this.gone * 2 <= this.waiting.length - this.head) return;
+    this.waiting = this.waiting.filter((waiting) => waiting.isWaiting);
+    this.head = 0;
+    this.gone = 0;
   }
 
   private run(call: IncomingCall): void {

@@ -58,6 +58,8 @@ export class IncomingCall implements Expiring, Slotted {
   /** `performance.now()` at which its caller stops waiting; 0 for never. */
   expiresAt = 0;
   state: 'queued' | 'running' | 'settled' = 'queued';
+  /** Owned by the queue: whether it stands there. */
+  isWaiting = false;
   /** `performance.now()` when its handler started; 0 while queued. */
   startedAt = 0;
   private controller: AbortController | undefined;
@@ -156,8 +158,10 @@ export class IncomingCall implements Expiring, Slotted {
   cancel(reason: Error): void {
     if (this.isSettled) return;
     this.cancelReason = reason;
+    // Settled first: whoever hears the signal may still have something to say, and nobody to say it to.
+    this.settle();
     this.controller?.abort(reason);
-    this.end();
+    this.stop();
   }
 
   private answer(value: unknown, extras: string): void {
@@ -193,6 +197,10 @@ export class IncomingCall implements Expiring, Slotted {
   /** Settles although the handler may still be at work, and stops it. */
   private end(): void {
     this.settle();
+    this.stop();
+  }
+
+  private stop(): void {
     const { teardown } = this;
     this.teardown = undefined;
     teardown?.();
