@@ -201,7 +201,13 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   }
 
   onCall(call: IncomingCall): void {
-    call.startedAt = performance.now();
+    const now = performance.now();
+    // It waited for its turn, and this process was too busy for the timer.
+    if (call.expiresAt > 0 && call.expiresAt <= now) {
+      call.onExpired();
+      return;
+    }
+    call.startedAt = now;
     const { type, kind } = call.message;
     const handler = typeof type === 'string' && kind === 'request' ? this.handlers.get(type) : undefined;
     if (handler !== undefined) {
