@@ -51,8 +51,11 @@ export interface PeerOwner extends PushSource {
 
 const SHUTTING_DOWN = 'The server is shutting down; the call was not started.';
 
-/** A plain peer that has ended its side is written to this often, to find out whether it is still there. */
-const HALF_OPEN_BEAT_MS = 1_000;
+/**
+ * A plain peer that has ended its side is written to this often, to find out whether it is still there. Over TCP the
+ * first write after its death only brings the news, and the second one fails.
+ */
+const HALF_OPEN_BEAT_MS = 500;
 /** While draining, a client that has not said anything yet gets this long to show what it is. */
 const UNKNOWN_PEER_GRACE_MS = 500;
 /** Nothing new is started for a client that leaves this much unread. */
