@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { inspect } from 'node:util';
 import { Logger } from '@nestjs/common';
-import * as library from 'nestjs-unix-socket';
+import { Link, SocketServer } from 'nestjs-unix-socket';
 import ts from 'typescript';
 import { tempSocketPath } from '../support/temp-paths.js';
 import { readPrograms, type DocProgram } from './code-blocks.js';
@@ -36,11 +36,16 @@ describe('Examples in the documentation', () => {
 /** One program of all examples, compiled as a user's ESM app would be. */
 function typeErrors(examples: readonly DocProgram[]): string[] {
   const { config } = ts.readConfigFile(join(ROOT, 'tsconfig.json'), (path) => ts.sys.readFile(path));
-  const { compilerOptions } = config as { compilerOptions: object };
-  const { options } = ts.convertCompilerOptionsFromJson(
-    { ...compilerOptions, types: ['node'], noUnusedLocals: false, noUnusedParameters: false },
-    ROOT,
-  );
+  // Full names of files, which ESM asks for: otherwise the package's name would lead to `dist`, if that is there.
+  const { options } = ts.parseJsonConfigFileContent({ ...(config as object), include: [] }, ts.sys, ROOT, {
+    types: ['node'],
+    noUnusedLocals: false,
+    noUnusedParameters: false,
+    paths: {
+      'nestjs-unix-socket': ['./lib/index.ts'],
+      'nestjs-unix-socket/testing': ['./lib/testing/index.ts'],
+    },
+  });
   const sources = new Map(
     examples.map((example, index) => [join(ROOT, 'test/docs', `example-${index}.mts`), example]),
   );
@@ -91,38 +96,38 @@ async function run({ source }: DocProgram): Promise<string[]> {
     );
     lines.push(texts.join(' '));
   };
-  const opened: Closable[] = [];
-  const requireHere = (name: string): unknown =>
-    // Under jest this `require` knows the package by its name.
-    name === 'nestjs-unix-socket' ? observed(opened) : (require(name) as unknown);
+  const opened = observeOpened();
   try {
-    await new AsyncFunction('require', 'exports', 'console', outputText)(requireHere, {}, { log });
+    // Under jest this `require` knows the package by its name.
+    await new AsyncFunction('require', 'exports', 'console', outputText)(require, {}, { log });
   } finally {
     // One that fails half-way has not come to its own closing, and would keep jest from ending.
-    await Promise.all(opened.map((end) => end.close()));
+    await Promise.all([...opened].map((end) => end.close()));
+    jest.restoreAllMocks();
   }
   return lines;
 }
 
-interface Closable {
-  close(): Promise<unknown>;
-}
-
-/** The package, except that every server and client made with it is added to `opened`. */
-function observed(opened: Closable[]): object {
-  const observe = <C extends new (...args: never[]) => Closable>(Base: C): C =>
-    new Proxy(Base, {
-      construct(target, args: never[], newTarget) {
-        const made = Reflect.construct(target, args, newTarget) as Closable;
-        opened.push(made);
-        return made;
-      },
-    });
-  return {
-    ...library,
-    Link: observe(library.Link),
-    SocketServer: observe(library.SocketServer),
-    UnixSocketClientProxy: observe(library.UnixSocketClientProxy),
-    UnixSocketServer: observe(library.UnixSocketServer),
-  };
+/** Fills with every server and link that an example sets to work. */
+function observeOpened(): Set<Link | SocketServer> {
+  const opened = new Set<Link | SocketServer>();
+  const { listen } = SocketServer.prototype;
+  jest.spyOn(SocketServer.prototype, 'listen').mockImplementation(function (this: SocketServer) {
+    opened.add(this);
+    return listen.call(this);
+  });
+  const { connect, call, emit } = Link.prototype;
+  jest.spyOn(Link.prototype, 'connect').mockImplementation(function (this: Link) {
+    opened.add(this);
+    return connect.call(this);
+  });
+  jest.spyOn(Link.prototype, 'call').mockImplementation(function (this: Link, ...args) {
+    opened.add(this);
+    return call.apply(this, args);
+  });
+  jest.spyOn(Link.prototype, 'emit').mockImplementation(function (this: Link, ...args) {
+    opened.add(this);
+    return emit.apply(this, args);
+  });
+  return opened;
 }
