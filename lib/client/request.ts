@@ -1,7 +1,8 @@
+import { EventEmitter, getMaxListeners, setMaxListeners } from 'node:events';
 import { RequestAbortedError } from '../errors/call.errors.js';
 import { encodeJson } from '../protocol/json-codec.js';
 import type { Link } from './link.js';
-import type { CallOptions } from './pending-call.js';
+import type { CallObserver, CallOptions } from './pending-call.js';
 
 export interface RequestOptions extends Pick<CallOptions, 'timeoutMs' | 'meta' | 'idempotent'> {
   /** Aborts the call; an upgraded server stops working for it. */
@@ -19,9 +20,29 @@ export async function request(
   data: unknown,
   options: RequestOptions = {},
 ): Promise<unknown> {
+  return requestJson(link, type, encodeJson(data), options);
+}
+
+/** Keeps a promise: of more than one end, only the first counts. */
+interface AnswerTarget {
+  next(value: unknown): void;
+  error(error: unknown): void;
+  complete(): void;
+}
+
+/**
+ * As {@link request}, of data that is encoded already.
+ * @param wrap puts something between the answer and the promise
+ */
+export async function requestJson(
+  link: Link,
+  type: string,
+  json: string,
+  options: RequestOptions & CallOptions,
+  wrap: (target: AnswerTarget) => CallObserver = (target) => target,
+): Promise<unknown> {
   const { signal } = options;
   if (signal?.aborted === true) throw new RequestAbortedError(type, 'notSent', signal.reason);
-  const json = encodeJson(data);
   return new Promise((resolve, reject) => {
     let last: unknown;
     const onAbort = (): void => {
@@ -29,7 +50,7 @@ export async function request(
       link.cancel(call);
       reject(new RequestAbortedError(type, delivery, signal?.reason));
     };
-    const call = link.call(type, json, options, {
+    const observer = wrap({
       next: (value) => {
         last = value;
       },
@@ -42,6 +63,15 @@ export async function request(
         resolve(last);
       },
     });
-    if (!call.isSettled) signal?.addEventListener('abort', onAbort, { once: true });
+    const call = link.call(type, json, options, observer);
+    if (!call.isSettled && signal !== undefined) listen(signal, onAbort);
   });
+}
+
+/** One signal may stand for many requests: more than the ten listeners from which on Node warns of a leak. */
+function listen(signal: AbortSignal, onAbort: () => void): void {
+  // A limit that the application has set itself stays. Infinity, because Node takes 0 for no limit at all to be read.
+  if (signal instanceof EventTarget && getMaxListeners(signal) === EventEmitter.defaultMaxListeners)
+    setMaxListeners(Infinity, signal);
+  signal.addEventListener('abort', onAbort, { once: true });
 }

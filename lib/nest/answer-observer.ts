@@ -1,5 +1,5 @@
 import type { ProducerDeserializer } from '@nestjs/microservices';
-import type { Subscriber } from 'rxjs';
+import type { Observer } from 'rxjs';
 import type { CallObserver } from '../client/pending-call.js';
 import { RemoteError } from '../errors/call.errors.js';
 import type { UnixSocketError } from '../errors/unix-socket.error.js';
@@ -13,45 +13,63 @@ import type { OutgoingPacket } from './packet-replies.js';
 export class AnswerObserver<T> implements CallObserver {
   /** The answers still being deserialized, in order. Undefined on the straight way. */
   private chain: Promise<void> | undefined;
+  /** The latest packet of ours, as long as the deserializer has not been shown it. */
+  private unread: OutgoingPacket | undefined;
+  private hasServerPackets = false;
 
+  /** @param target may hear of more than one end; only the first counts */
   constructor(
-    private readonly subscriber: Subscriber<T>,
+    private readonly target: Observer<T>,
     private readonly deserializer: ProducerDeserializer,
     private readonly isDeserializerCustom: boolean,
   ) {}
 
   next(value: unknown, isPacket: boolean): void {
-    if (isPacket) this.deserialize(value);
-    else if (this.isDeserializerCustom) this.deserialize({ response: value });
-    else this.subscriber.next(value as T);
+    if (isPacket) {
+      this.hasServerPackets = true;
+      this.deserialize(value);
+    } else if (this.isDeserializerCustom) {
+      this.unread = { response: value };
+      this.deserialize(this.unread);
+    } else {
+      this.target.next(value as T);
+    }
   }
 
   error(error: UnixSocketError): void {
     if (this.isDeserializerCustom && error instanceof RemoteError)
       this.deserialize({ err: error.payload, isDisposed: true });
-    this.afterChain(() => this.subscriber.error(error));
+    this.afterChain(() => this.target.error(error));
   }
 
   complete(): void {
-    this.afterChain(() => this.subscriber.complete());
+    if (this.isDeserializerCustom && !this.hasServerPackets) {
+      // The only value and the end come together, and are one packet, as on Nest's TCP transport.
+      if (this.unread === undefined) this.deserialize({ isDisposed: true });
+      else this.unread.isDisposed = true;
+    }
+    this.afterChain(() => this.target.complete());
   }
 
   private deserialize(raw: unknown): void {
     this.chain = (this.chain ?? Promise.resolve())
-      .then(() => this.deserializer.deserialize(raw))
+      .then(() => {
+        if (raw === this.unread) this.unread = undefined;
+        return this.deserializer.deserialize(raw);
+      })
       .then(
         (packet: OutgoingPacket) => this.onPacket(packet),
-        (error: unknown) => this.subscriber.error(error),
+        (error: unknown) => this.target.error(error),
       );
   }
 
   private onPacket({ err, response, isDisposed }: OutgoingPacket): void {
     if (err !== undefined && err !== null) {
-      this.subscriber.error(new RemoteError(failureFromPayload(err)));
+      this.target.error(new RemoteError(failureFromPayload(err)));
       return;
     }
-    if (response !== undefined || isDisposed !== true) this.subscriber.next(response as T);
-    if (isDisposed === true) this.subscriber.complete();
+    if (response !== undefined || isDisposed !== true) this.target.next(response as T);
+    if (isDisposed === true) this.target.complete();
   }
 
   private afterChain(end: () => void): void {

@@ -9,13 +9,13 @@ import {
   type TcpClientOptions,
   type WritePacket,
 } from '@nestjs/microservices';
-import { AsyncSubject, Observable } from 'rxjs';
+import { AsyncSubject, Observable, type Observer } from 'rxjs';
 import { Link } from '../client/link.js';
 import type { LinkCloseReport, LinkStats } from '../client/link-reports.js';
 import type { LinkState } from '../client/link-state.js';
 import type { CallOptions } from '../client/pending-call.js';
 import type { PushHandler, ReceivedPush } from '../client/push-stream.js';
-import { request, type RequestOptions } from '../client/request.js';
+import { requestJson, type RequestOptions } from '../client/request.js';
 import { EncodeError } from '../errors/protocol.errors.js';
 import type { LinkOptions } from '../options/client-options.js';
 import type { Metadata } from '../protocol/guards.js';
@@ -139,13 +139,8 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
     return new Observable((subscriber) => {
       const link = this.link;
       try {
-        const { type, json, options } = this.prepare(pattern, data);
-        const call = link.call(
-          type,
-          json,
-          options,
-          new AnswerObserver(subscriber, this.deserializer, this.hasDeserializer),
-        );
+        const { type, json, options } = this.prepare('request', pattern, data);
+        const call = link.call(type, json, options, this.answersTo(subscriber));
         return () => link.cancel(call);
       } catch (error) {
         subscriber.error(error);
@@ -163,7 +158,7 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
       return super.emit(pattern, undefined as TInput);
     const outcome = new AsyncSubject<TResult>();
     try {
-      const { type, json, options } = this.prepare(pattern, data);
+      const { type, json, options } = this.prepare('event', pattern, data);
       // An acknowledged event is a request: its handlers run as those of any event, and the answer is null.
       const transmit = data instanceof UnixSocketRecord && data.options.ack === true ? 'call' : 'emit';
       this.link[transmit](type, json, options, {
@@ -189,7 +184,15 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
     data: unknown,
     options: RequestOptions = {},
   ): Promise<T> {
-    return (await request(this.link, this.typeOf(pattern), data, options)) as T;
+    const prepared = this.prepare('request', pattern, data);
+    const { meta } = prepared.options;
+    const merged = {
+      ...prepared.options,
+      ...options,
+      ...(meta === undefined ? {} : { meta: { ...meta, ...options.meta } }),
+    };
+    const { type, json } = prepared;
+    return (await requestJson(this.link, type, json, merged, (answer) => this.answersTo(answer))) as T;
   }
 
   /** Pushes of one type, or of all types as `{ type, data }`. */
@@ -248,11 +251,19 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
     });
   }
 
+  private answersTo<T>(observer: Observer<T>): AnswerObserver<T> {
+    return new AnswerObserver(observer, this.deserializer, this.hasDeserializer);
+  }
+
   private typeOf(pattern: unknown): string {
     return typeof pattern === 'string' ? pattern : this.normalizePattern(pattern as never);
   }
 
-  private prepare(pattern: unknown, input: unknown): { type: string; json: string; options: CallOptions } {
+  private prepare(
+    kind: 'request' | 'event',
+    pattern: unknown,
+    input: unknown,
+  ): { type: string; json: string; options: CallOptions } {
     const type = this.typeOf(pattern);
     const isRecord = input instanceof UnixSocketRecord;
     const data: unknown = isRecord ? input.data : input;
@@ -266,7 +277,9 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
     if (packet.metadata !== undefined)
       options = { ...options, meta: { ...packet.metadata, ...options.meta } };
     if (!this.hasSerializer) return { type, json: encodeJson(data), options };
-    const serialized: unknown = this.serializer.serialize({ ...packet, id: '' });
+    // As Nest's clients show them: what has an id is a request, and an event has its pattern as text.
+    const shown = kind === 'request' ? { ...packet, id: '' } : { ...packet, pattern: type };
+    const serialized: unknown = this.serializer.serialize(shown);
     return { type, json: encodeJson(serialized), options: { ...options, isPacket: true } };
   }
 }
