@@ -196,7 +196,6 @@ export class FaultFlow {
     this.dropHeld();
     if (ending.how === 'reset') resetSide(sink);
     else if (ending.how === 'end') sink.socket.end();
-    else if (sink.socket.destroyed) this.closePair();
     else sink.socket.end(this.closePair);
   }
 

@@ -458,7 +458,9 @@ describe.each(['unix', 'tcp'] as const)('FaultProxy over %s', (kind) => {
     });
 
     it('counts once, and overtakes an end on its way', async () => {
-      const { pair } = await pass();
+      const { client, served, pair } = await pass();
+      client.socket.write('x');
+      await served.has(1);
       pair.halfClose('toServer');
       pair.reset();
       proxy.reset();
