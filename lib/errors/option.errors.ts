@@ -26,9 +26,14 @@ export class PathTooLongError extends UnixSocketError {
     readonly path: string,
     readonly bytes: number,
     readonly limitBytes: number,
+    /** The hidden name beside the path that a server is bound to at first, if it is this that is too long. */
+    hiddenName?: string,
   ) {
     super(
-      `The socket path "${path}" has ${bytes} bytes and this platform takes ${limitBytes}. ` +
+      (hiddenName === undefined
+        ? `The socket path "${path}" has ${bytes} bytes and this platform takes ${limitBytes}. `
+        : `The socket path "${path}" leaves no room for the hidden name "${hiddenName}" that is bound first: ` +
+          `it has ${bytes} bytes and this platform takes ${limitBytes}. `) +
         'Use a shorter directory, for example one below $XDG_RUNTIME_DIR.',
     );
   }

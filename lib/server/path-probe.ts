@@ -8,7 +8,7 @@ export type ProbeResult =
 
 const MAX_GREETING_BYTES = 64 * 1024;
 
-/** Connects, and reads the greeting if there is one in time. Sends nothing. */
+/** Connects, and reads the greeting if there is one within `timeoutMs`. Sends nothing. In doubt it is alive. */
 export function probePath(path: string, timeoutMs: number): Promise<ProbeResult> {
   return new Promise((resolve) => {
     const socket = connect(path);
@@ -23,7 +23,11 @@ export function probePath(path: string, timeoutMs: number): Promise<ProbeResult>
       {
         onMessage: ({ data }) => {
           const { accountId, connectionId } = readGreeting(data);
-          alive(connectionId === '' ? 'a running server' : `a running server of account "${accountId}"`);
+          alive(
+            connectionId === ''
+              ? 'a running server'
+              : `a running server (account "${accountId}", connection ${connectionId})`,
+          );
         },
         onEnd: () => alive('a running server that ends connections at once'),
         onClose: () => alive('a running server of another kind'),
@@ -31,12 +35,18 @@ export function probePath(path: string, timeoutMs: number): Promise<ProbeResult>
       path,
       MAX_GREETING_BYTES,
     );
-    const timer = setTimeout(() => alive('a running server that does not greet'), timeoutMs);
+    // A process that was busy for longer finds its timers first; what came meanwhile is read before the immediate.
+    const timer = setTimeout(
+      () => setImmediate(() => alive('a running server that does not greet')),
+      timeoutMs,
+    );
     socket.once('error', ({ code }: NodeJS.ErrnoException) => {
       if (code === 'ECONNREFUSED') finish({ state: 'stale' });
       else if (code === 'ENOENT') finish({ state: 'missing' });
-      else if (code === 'EACCES') alive('a server that this user may not connect to');
-      else alive('a running server that is too busy to answer');
+      else if (code === 'EAGAIN') alive('a running server that is too busy to answer');
+      else if (code === 'EACCES' || code === 'EPERM') alive('a socket that this user may not connect to');
+      else if (code === 'EPROTOTYPE') alive('a socket that is no stream socket');
+      else alive('a running server that does not answer');
     });
   });
 }

@@ -1,26 +1,26 @@
 import cluster from 'node:cluster';
-import { createHash } from 'node:crypto';
-import { promises as fs } from 'node:fs';
+import { lutimesSync } from 'node:fs';
 import type { Server } from 'node:net';
-import { resolve } from 'node:path';
-import { isMainThread } from 'node:worker_threads';
-import { AddressInUseError, ListenError } from '../errors/address.errors.js';
-import { withPathLock } from './path-lock.js';
-import { probePath } from './path-probe.js';
-import { ensureDirectory, HiddenNames, identify, removeQuietly } from './socket-path.js';
+import { ListenError } from '../errors/address.errors.js';
+import { UnixSocketError } from '../errors/unix-socket.error.js';
+import { bindHidden, placeAt, unlisten, type PathClaimOptions } from './path-claim.js';
+import {
+  ensureDirectory,
+  HiddenNames,
+  identify,
+  isRunning,
+  removeQuietly,
+  stablePath,
+  type MakeLink,
+} from './socket-path.js';
+import { sweep } from './stale-socket.js';
 
-export interface SocketFileOptions {
+export interface SocketFileOptions extends PathClaimOptions {
   readonly path: string;
-  readonly mode: number;
-  /** Numeric; undefined leaves it as it is. */
-  readonly group?: number;
-  readonly backlog: number;
-  /** How long a server found at the path gets to show that it is alive. Milliseconds. */
-  readonly probeTimeoutMs: number;
   /** How often the path is looked at. Milliseconds, 0 for never. */
   readonly watchIntervalMs: number;
-  /** Put ours over whatever socket stands at the path: its owner has consented. @default false */
-  readonly takeOver?: boolean;
+  /** For tests of file systems that have no hard links. @default fs.linkSync */
+  readonly link?: MakeLink;
 }
 
 export interface SocketFileEvents {
@@ -33,37 +33,28 @@ export interface SocketFileEvents {
 
 export type SocketFileState = 'held' | 'lost' | 'replaced' | 'released';
 
-const ATTEMPTS = 20;
 /** Cleaners of temporary directories go by age. */
 const TOUCH_INTERVAL_MS = 3_600_000;
-/** Filesystems without hard links to sockets. */
-const LINK_REFUSED: ReadonlySet<unknown> = new Set([
-  'EPERM',
-  'ENOTSUP',
-  'EOPNOTSUPP',
-  'ENOSYS',
-  'EXDEV',
-  'EMLINK',
-]);
-/** How long the last of several cluster workers waits to find out that it was the last. */
-const LAST_OUT_MS = 500;
 
 /**
  * The file by which a listening Unix socket is reached, from claiming its name to giving it up.
  *
- * The socket is bound to a hidden name, gets its mode there, and is linked to the path, which fails if anything is
- * there. What is there is probed: a live server is left alone; a stale socket is moved aside, compared with the one
- * that was probed, and removed. The hidden name stays as a second link: it keeps the inode number from being
- * reused, and the path can be restored from it.
+ *     bind hidden name ─► mode, group ─► link to path ─► held ⇄ lost, replaced ─► released
+ *
+ * The hidden name stays as a second link: it keeps the inode number from being reused, the path is restored from
+ * it, and it is what Node removes when the server closes, whoever has the path by then.
+ *
+ * The workers of a cluster share one socket, which the primary binds to one hidden name. Each worker has a link of
+ * its own, so that the last one to go knows that it is the last: no other link of a running process is left.
  */
 export class SocketFile {
   private state: SocketFileState = 'held';
-  private timer: NodeJS.Timeout | undefined;
+  private readonly timer: NodeJS.Timeout | undefined;
   private touchedAt = performance.now();
   private isWatchPaused = false;
 
   /**
-   * Binds `server` and puts its socket at the path.
+   * Binds `server` and puts its socket at the path. If that fails, the server does not listen and may be used again.
    * @throws AddressInUseError naming who holds the path, ListenError, PathTooLongError
    */
   static async claim(
@@ -71,40 +62,41 @@ export class SocketFile {
     options: SocketFileOptions,
     events: SocketFileEvents,
   ): Promise<SocketFile> {
-    const { path } = options;
-    await ensureDirectory(path);
-    const names = new HiddenNames(path);
-    // Workers of one cluster share one socket: the primary binds the name on which they agree.
-    const hidden = cluster.isWorker
-      ? names.make(process.ppid, createHash('sha256').update(path).digest('hex').slice(0, 4))
-      : names.make();
-    return withPathLock(resolve(path), async () => {
-      await names.sweep();
-      await bind(server, hidden, options);
-      try {
-        const key = (await identify(hidden))?.key;
-        if (key === undefined) throw new ListenError(path, 'its socket vanished while it was being made');
-        await place(path, hidden, key, names, options);
-        return new SocketFile(path, hidden, key, names, options, events);
-      } catch (error) {
-        // Node removes the name it was bound to.
-        await new Promise((done) => server.close(done));
-        throw error;
-      }
-    });
+    const path = stablePath(options.path);
+    const names = new HiddenNames(path, options.link);
+    const bound = cluster.isWorker ? names.shared(process.ppid) : names.make();
+    const own = cluster.isWorker ? names.make() : bound;
+    try {
+      ensureDirectory(path);
+      await sweep(names);
+      await bindHidden(server, bound, path, options);
+    } catch (error) {
+      throw asListenError(path, error);
+    }
+    try {
+      const key = identify(bound)?.key;
+      if (key === undefined) throw new ListenError(path, 'its socket vanished while it was being made');
+      if (own !== bound) names.link(bound, own);
+      await placeAt(names, bound, key, options);
+      return new SocketFile(names, bound, own, key, options.watchIntervalMs, events);
+    } catch (error) {
+      if (own !== bound) removeQuietly(own);
+      await unlisten(server);
+      throw asListenError(path, error);
+    }
   }
 
   private constructor(
-    private readonly path: string,
-    private readonly hidden: string,
-    private readonly key: string,
     private readonly names: HiddenNames,
-    options: SocketFileOptions,
+    /** The name that the server is bound to; the primary's, in a cluster. */
+    private readonly bound: string,
+    /** A link that is this process's alone; in a cluster another one than the bound name. */
+    private readonly own: string,
+    private readonly key: string,
+    watchIntervalMs: number,
     private readonly events: SocketFileEvents,
   ) {
-    if (options.watchIntervalMs > 0) {
-      this.timer = setInterval(() => void this.watch(), options.watchIntervalMs).unref();
-    }
+    if (watchIntervalMs > 0) this.timer = setInterval(() => this.watch(), watchIntervalMs).unref();
   }
 
   /** Until the next {@link look}. */
@@ -112,152 +104,124 @@ export class SocketFile {
     this.isWatchPaused = true;
   }
 
-  /** Looks at the path now, restores it if it vanished, and goes on watching. */
+  /** Looks at the path now, restores it if it vanished, and goes on watching. Never rejects. */
   async look(): Promise<SocketFileState> {
     this.isWatchPaused = false;
-    if (this.state === 'released') return this.state;
-    const found = await identify(this.path);
-    if (found?.key === this.key) {
-      this.moveTo('held');
-      await this.refresh();
-    } else if (found === undefined) {
-      this.moveTo('lost');
-      await this.restore();
-    } else {
-      this.moveTo('replaced');
-    }
+    if (this.state !== 'released') this.check();
     return this.state;
   }
 
-  /** Gives up the path; the socket still accepts. What is not ours is not touched. Idempotent. */
+  /** Gives up the path; the socket still accepts. What is not ours is not touched. Idempotent. Never rejects. */
   async release(): Promise<void> {
     if (this.state === 'released') return;
     clearInterval(this.timer);
     this.state = 'released';
-    if (!cluster.isWorker) await this.names.removeIf(this.key);
-  }
-
-  /** Removes what is left, once the socket has been closed. Idempotent. */
-  async dispose(): Promise<void> {
     if (!cluster.isWorker) {
-      if ((await identify(this.hidden))?.key === this.key) await removeQuietly(this.hidden);
+      this.removePath();
       return;
     }
-    // The primary removes the hidden name when the last worker has closed; whoever sees that clears the path.
-    for (const end = performance.now() + LAST_OUT_MS; performance.now() < end;) {
-      if ((await identify(this.hidden)) === undefined) {
-        await this.names.removeIf(this.key);
-        return;
-      }
-      await new Promise((done) => setTimeout(done, 20));
-    }
+    removeQuietly(this.own);
+    if (this.isShared()) return;
+    this.removePath();
+    // A worker that joined meanwhile may have found the path as it should be, before it was removed.
+    if (this.isShared()) this.restore(this.bound);
   }
 
-  private async watch(): Promise<void> {
-    // A failed look says nothing about the path; the next one will.
-    if (!this.isWatchPaused) await this.look().catch(() => undefined);
+  /** Removes what is left, once the socket has been closed. Idempotent. Never rejects. */
+  async dispose(): Promise<void> {
+    await this.release();
+    // In a cluster the primary removes it, when the last worker has closed.
+    if (!cluster.isWorker && isQuietly(this.own, this.key)) removeQuietly(this.own);
   }
 
-  private async refresh(): Promise<void> {
-    if ((await identify(this.hidden)) === undefined)
-      await fs.link(this.path, this.hidden).catch(() => undefined);
-    if (performance.now() - this.touchedAt < TOUCH_INTERVAL_MS) return;
-    this.touchedAt = performance.now();
-    const now = new Date();
-    await fs.utimes(this.path, now, now).catch(() => undefined);
+  private watch(): void {
+    if (!this.isWatchPaused) this.check();
   }
 
-  private async restore(): Promise<void> {
+  private check(): void {
+    let found: string | undefined;
     try {
-      await fs.link(this.hidden, this.path);
+      found = identify(this.names.path)?.key;
     } catch {
+      // Not permitted at the moment, which says nothing about the path.
       return;
     }
-    this.moveTo('held');
+    if (found === this.key) {
+      this.moveTo('held');
+      this.keepAlive();
+    } else if (found === undefined) {
+      const isBack = this.restore(this.own);
+      this.moveTo('lost');
+      if (isBack) this.moveTo('held');
+    } else {
+      this.moveTo('replaced');
+    }
   }
 
   private moveTo(state: SocketFileState): void {
-    const previous = this.state;
-    if (state === previous || previous === 'released') return;
+    if (state === this.state || this.state === 'released') return;
     this.state = state;
     if (state === 'lost') this.events.onPathLost();
     else if (state === 'replaced') this.events.onPathReplaced();
     else this.events.onPathRestored();
   }
-}
 
-/** Listens on the hidden name; the file never has a looser mode than wanted, not even there. */
-async function bind(server: Server, hidden: string, options: SocketFileOptions): Promise<void> {
-  const { mode, group, backlog } = options;
-  // Binding happens within listen(); worker threads may not set the mask, and in a cluster the primary binds.
-  const mask = isMainThread && !cluster.isWorker ? process.umask(0o777 & ~mode) : undefined;
-  try {
-    await new Promise<void>((done, fail) => {
-      server.once('error', fail);
-      server.listen({ path: hidden, backlog }, () => {
-        server.off('error', fail);
-        done();
-      });
-      if (mask !== undefined) process.umask(mask);
-    });
-    await fs.chmod(hidden, mode);
-    if (group !== undefined) await fs.chown(hidden, -1, group);
-  } catch (error) {
-    if (server.listening) server.close();
-    throw new ListenError(options.path, (error as Error).message, { cause: error });
+  private restore(from: string): boolean {
+    return this.linkQuietly(from, this.names.path);
   }
-}
 
-async function place(
-  path: string,
-  hidden: string,
-  key: string,
-  names: HiddenNames,
-  options: SocketFileOptions,
-): Promise<void> {
-  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    if (options.takeOver === true && (await identify(path))?.kind === 'socket') {
-      const second = names.make();
-      await fs.link(hidden, second);
-      await fs.rename(second, path);
-      return;
-    }
+  /** Somebody may tidy up hidden files, or old ones. */
+  private keepAlive(): void {
+    if (!isQuietly(this.own, this.key)) this.linkQuietly(this.names.path, this.own);
+    if (performance.now() - this.touchedAt < TOUCH_INTERVAL_MS) return;
+    this.touchedAt = performance.now();
+    const now = new Date();
     try {
-      await fs.link(hidden, path);
-      return;
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (LINK_REFUSED.has(code)) return placeWithoutLinks(path, hidden, names, options);
-      if (code !== 'EEXIST') throw new ListenError(path, (error as Error).message, { cause: error });
+      lutimesSync(this.names.path, now, now);
+    } catch {
+      // Then a cleaner may take it, and it is restored.
     }
-    if (await isOurs(path, key)) return;
-    await removeStale(path, names, options.probeTimeoutMs);
   }
-  throw new AddressInUseError(path, 'other servers that come and go');
+
+  private removePath(): void {
+    try {
+      this.names.removeIf(this.names.path, this.key);
+    } catch {
+      // The directory is not ours any more. What stays is a dead socket, which the next server removes.
+    }
+  }
+
+  /** Whether another running worker has a link of its own to our socket. Links of dead ones are removed. */
+  private isShared(): boolean {
+    let isShared = false;
+    for (const { path, owner } of this.names.list()) {
+      if (owner === undefined || path === this.bound || !isQuietly(path, this.key)) continue;
+      if (owner === process.pid) continue;
+      if (isRunning(owner)) isShared = true;
+      else removeQuietly(path);
+    }
+    return isShared;
+  }
+
+  private linkQuietly(existing: string, name: string): boolean {
+    try {
+      this.names.link(existing, name);
+      return true;
+    } catch {
+      return false;
+    }
+  }
 }
 
-/** Whether another worker of the same cluster has put our common socket there. */
-async function isOurs(path: string, key: string): Promise<boolean> {
-  return (await identify(path))?.key === key;
+function isQuietly(path: string, key: string): boolean {
+  try {
+    return identify(path)?.key === key;
+  } catch {
+    return false;
+  }
 }
 
-/** Returns if the path is free now, or may be. @throws AddressInUseError if somebody has it */
-async function removeStale(path: string, names: HiddenNames, probeTimeoutMs: number): Promise<void> {
-  const found = await identify(path);
-  if (found === undefined) return;
-  if (found.kind !== 'socket') throw new AddressInUseError(path, `${found.kind}, which is left alone`);
-  const probe = await probePath(path, probeTimeoutMs);
-  if (probe.state === 'alive') throw new AddressInUseError(path, probe.holder);
-  if (probe.state === 'stale') await names.removeIf(found.key);
-}
-
-/** The path moves to the socket instead of getting a second link; between look and move the lock alone protects. */
-async function placeWithoutLinks(
-  path: string,
-  hidden: string,
-  names: HiddenNames,
-  options: SocketFileOptions,
-): Promise<void> {
-  await removeStale(path, names, options.probeTimeoutMs);
-  await fs.rename(hidden, path);
+function asListenError(path: string, error: unknown): UnixSocketError {
+  if (error instanceof UnixSocketError) return error;
+  return new ListenError(path, (error as Error).message, { cause: error });
 }

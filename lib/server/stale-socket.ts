@@ -1,0 +1,87 @@
+import { createServer } from 'node:net';
+import { ListenError } from '../errors/address.errors.js';
+import { probePath } from './path-probe.js';
+import { errorCode, identify, isRunning, type HiddenNames } from './socket-path.js';
+
+const LOCK_RETRY_MS = 5;
+/** Locks are held for milliseconds. Whoever has one for longer is stopped, not dead. */
+const LOCK_PATIENCE_MS = 5_000;
+/** Between its bind() and its listen() a starting server refuses connections as a dead one does. */
+const SECOND_LOOK_MS = 20;
+const SWEEP_PROBE_MS = 200;
+
+/**
+ * Removes the dead socket with this identity from `path`; nothing happens if another one stands there by now, or it
+ * answers after all.
+ *
+ * Only who has the lock named after its identity may remove it. So nobody who found it dead a while ago can remove
+ * what has been put there since: with the lock he sees that it is gone, and the same identity never comes again.
+ * A lock whose holder was killed is a dead socket too, and is removed in the same way.
+ * @throws ListenError if that is not permitted
+ */
+export function removeStale(names: HiddenNames, path: string, key: string): Promise<void> {
+  return withLock(names, names.lock(key), async () => {
+    if (identify(path)?.key !== key) return;
+    await delay(SECOND_LOOK_MS);
+    if ((await probePath(path, 0)).state !== 'stale') return;
+    try {
+      names.removeIf(path, key);
+    } catch (error) {
+      const reason = `the dead socket ${path} cannot be removed: ${(error as Error).message}`;
+      throw new ListenError(names.path, reason, { cause: error });
+    }
+  });
+}
+
+/**
+ * Runs `work` while nobody else has this lock: a socket bound to its name, which succeeds for one only, also for
+ * processes in different containers. Whether its holder lives is asked like that of any socket.
+ * @throws ListenError if it cannot be had
+ */
+export async function withLock<T>(names: HiddenNames, lock: string, work: () => Promise<T>): Promise<T> {
+  const deadline = performance.now() + LOCK_PATIENCE_MS;
+  let unlock = await tryLock(names, lock);
+  while (unlock === undefined) {
+    if (performance.now() > deadline)
+      throw new ListenError(names.path, `another process is claiming it and does not finish (${lock})`);
+    const holder = identify(lock);
+    const isDead = holder?.kind === 'socket' && (await probePath(lock, 0)).state === 'stale';
+    if (isDead) await removeStale(names, lock, holder.key);
+    else await delay(LOCK_RETRY_MS);
+    unlock = await tryLock(names, lock);
+  }
+  try {
+    return await work();
+  } finally {
+    unlock();
+  }
+}
+
+/** Removes what processes left beside the path that were killed. */
+export async function sweep(names: HiddenNames): Promise<void> {
+  for (const { path, owner } of names.list()) {
+    // In a container each start has the same number: our own number says nothing, nor does that of our parent.
+    if (owner !== undefined && owner !== process.pid && owner !== process.ppid && isRunning(owner)) continue;
+    const found = identify(path);
+    if (found?.kind !== 'socket' || (await probePath(path, SWEEP_PROBE_MS)).state !== 'stale') continue;
+    // What stays will be found again by the next start; it is no reason not to start.
+    await removeStale(names, path, found.key).catch(() => undefined);
+  }
+}
+
+/** Undefined if somebody has it. */
+function tryLock(names: HiddenNames, lock: string): Promise<(() => void) | undefined> {
+  return new Promise((resolve, reject) => {
+    const server = createServer((socket) => socket.destroy());
+    server.once('error', (error) => {
+      if (errorCode(error) === 'EADDRINUSE') resolve(undefined);
+      else reject(new ListenError(names.path, error.message, { cause: error }));
+    });
+    // Exclusive: in a cluster worker too, it is this process that has it. Closing removes the name.
+    server.listen({ path: lock, exclusive: true }, () => resolve(() => server.close()));
+  });
+}
+
+function delay(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
