@@ -42,9 +42,9 @@ export interface ClientVector {
   readonly name: string;
   readonly version: 'v1' | 'v2';
   readonly to: 'client';
-  /** A body as JSON text in a JSON text. */
+  /** The body of the greeting, as text. */
   readonly greeting: string;
-  /** Bodies as JSON texts; `@ID@` stands for the id of the client's request. */
+  /** Bodies as text, JSON or not; `@ID@` stands for the id of the client's request. */
   readonly bodies: readonly string[];
   readonly result: unknown;
   readonly pushes: readonly (readonly [type: string, data: unknown])[];
