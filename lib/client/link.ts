@@ -219,16 +219,20 @@ export class Link implements SessionOwner, CallRoute {
     this.pastBytesReceived += session.bytesReceived;
     const isCurrent = session === this.session;
     const lost = this.calls.inFlightOn(session);
+    let delayMs: number | undefined;
     if (isCurrent) {
       this.session = undefined;
       this.lastError = error;
       // The state first: whoever is told of the failure may call again at once.
-      if (!this.isClosing) this.afterLoss(session.isReady, error);
+      if (!this.isClosing) delayMs = this.afterLoss(session.isReady, error);
     } else {
       this.retired.delete(session);
     }
     for (const call of lost) this.calls.onLost(call, error);
-    if (isCurrent && session.isReady) this.events.onDisconnect?.(error);
+    if (isCurrent && session.isReady) {
+      this.events.onDisconnect?.(this.isClosing ? new ClientClosedError('sentNoReply') : error);
+    }
+    if (delayMs !== undefined) this.events.onRetry?.(this.attempts + 1, delayMs, error);
     this.onProgress();
   }
 
@@ -264,19 +268,20 @@ export class Link implements SessionOwner, CallRoute {
     this.session = new Session(this.options, this);
   }
 
-  private afterLoss(wasReady: boolean, error: UnixSocketError): void {
+  /** Returns the delay before the next attempt; undefined if there will be none for now. */
+  private afterLoss(wasReady: boolean, error: UnixSocketError): number | undefined {
     if (wasReady && performance.now() - this.readyAt >= STABLE_AFTER_MS) this.backoff.reset();
     const { offline, reconnect } = this.options;
     const isLastAttempt = reconnect.maxAttempts > 0 && this.attempts >= reconnect.maxAttempts;
     if (!this.isReconnecting || isLastAttempt) {
       this.rest(error);
-      return;
+      return undefined;
     }
     const delayMs = this.backoff.getDelay();
     this.moveTo('backoff');
     this.backoffTimer = setTimeout(() => this.dial(), delayMs);
     if (offline === 'fail') this.calls.failWaiting(error);
-    this.events.onRetry?.(this.attempts + 1, delayMs, error);
+    return delayMs;
   }
 
   /** No more attempts for now: everybody who waits for a connection hears why. */

@@ -1,3 +1,4 @@
+import { lstatSync } from 'node:fs';
 import { connect, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { Connection, type ConnectionOwner } from '../connection/connection.js';
@@ -14,7 +15,7 @@ import { FrameTimeoutError, MalformedFrameError } from '../errors/protocol.error
 import { UnixSocketError } from '../errors/unix-socket.error.js';
 import type { Flushed } from '../connection/send-queue.js';
 import type { ResolvedLinkOptions } from '../options/client-options.js';
-import { endpointLabel, type Endpoint } from '../options/endpoint.js';
+import { endpointLabel, isAbstract, type Endpoint } from '../options/endpoint.js';
 import { CAPABILITIES, PACKAGE_NAME } from '../protocol/capabilities.js';
 import { encodeHeartbeat, extra } from '../protocol/envelope.js';
 import type { Frame } from '../protocol/frame-writer.js';
@@ -65,7 +66,7 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
     this.socket = open(endpoint);
     this.socket.once('error', (error: NodeJS.ErrnoException) => {
       if (this.bytesReceived === 0 && !this.isReady)
-        this.connectFailure = new ConnectError(this.label, error);
+        this.connectFailure = new ConnectError(this.label, withTruth(error, options.endpoint));
     });
     this.connection = new Connection(this.socket, this, this.label, options.maxFrameBytes);
     this.greetingTimer = setTimeout(() => {
@@ -243,4 +244,16 @@ function open(endpoint: Endpoint): Duplex {
   if ('path' in endpoint) return connect(endpoint.path);
   if ('fd' in endpoint) throw new Error('A descriptor is for servers');
   return connect({ ...endpoint, noDelay: true });
+}
+
+/** Linux says "refused" of a file that is no socket as well as of a dead server's. */
+function withTruth(error: NodeJS.ErrnoException, endpoint: Endpoint): NodeJS.ErrnoException {
+  if (error.code !== 'ECONNREFUSED' || !('path' in endpoint) || isAbstract(endpoint)) return error;
+  try {
+    const stats = lstatSync(endpoint.path);
+    if (stats.isSocket() || stats.isSymbolicLink()) return error;
+  } catch {
+    return error;
+  }
+  return Object.assign(new Error(error.message, { cause: error }), { code: 'ENOTSOCK' });
 }
