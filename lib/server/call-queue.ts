@@ -81,22 +81,22 @@ export class CallQueue implements CallOwner {
     call?.cancel(reason);
   }
 
-  /** @param keeps says of a running call that it goes on. Returns how many were cancelled. */
+  /** @param keeps says of a call that it goes on. Returns how many were cancelled. */
   cancelAll(reason: Error, keeps: (call: IncomingCall) => boolean = () => false): number {
-    const calls = this.takeWaiting();
+    const calls = this.takeWaiting((call) => !keeps(call));
     for (const call of this.running.toArray()) if (!keeps(call)) calls.push(call);
     for (const call of calls) call.cancel(reason);
     return calls.length;
   }
 
-  /** Removes and returns the calls that wait. */
-  takeWaiting(): IncomingCall[] {
-    const calls = this.waiting.filter((call) => call.isWaiting);
-    for (const call of calls) call.isWaiting = false;
-    this.waiting = [];
-    this.head = 0;
-    this.gone = 0;
-    this.waitingBytes = 0;
+  /** Removes and returns the calls that wait, or those of them that are `meant`. */
+  takeWaiting(isMeant: (call: IncomingCall) => boolean = () => true): IncomingCall[] {
+    const calls = this.waiting.filter((call) => call.isWaiting && isMeant(call));
+    for (const call of calls) {
+      call.isWaiting = false;
+      this.waitingBytes -= call.message.bytes;
+    }
+    this.tidy();
     return calls;
   }
 
@@ -136,8 +136,11 @@ export class CallQueue implements CallOwner {
     call.isWaiting = false;
     this.waitingBytes -= call.message.bytes;
     this.gone++;
-    if (this.gone * 2 <= this.waiting.length - this.head) return;
-    this.waiting = this.waiting.filter((waiting) => waiting.isWaiting);
+    if (this.gone * 2 > this.waiting.length - this.head) this.tidy();
+  }
+
+  private tidy(): void {
+    this.waiting = this.waiting.filter((call) => call.isWaiting);
     this.head = 0;
     this.gone = 0;
   }

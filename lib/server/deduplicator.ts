@@ -1,10 +1,8 @@
-import { Deadlines, type DeadlineLane, type Expiring } from '../connection/deadlines.js';
+import { Deadlines } from '../connection/deadlines.js';
 import { ConnectionLostError } from '../errors/connection.errors.js';
-import { encodeFailure } from '../protocol/envelope.js';
-import type { Frame } from '../protocol/frame-writer.js';
-import { MessageType } from '../protocol/message-body.js';
-import type { Caller, PushOptions, PushOutcome } from './client-connection.js';
+import type { Caller } from './client-connection.js';
 import type { IncomingCall } from './incoming-call.js';
+import { SharedCall, type SharedCallOwner } from './shared-call.js';
 
 export interface DeduplicationLimits {
   /** How long an answer is kept, and how long a call runs on that nobody waits for. Milliseconds. */
@@ -19,8 +17,10 @@ export interface DeduplicationLimits {
  * Keeps a call from running twice when its client sends it again after a loss: a duplicate of a running call joins
  * it, of a finished one gets the stored answer. Calls are known by their whole id, which is random for each client.
  */
-export class Deduplicator {
-  private readonly calls = new Map<string, SharedCall>();
+export class Deduplicator implements SharedCallOwner {
+  private readonly running = new Map<string, SharedCall>();
+  /** Those that finished first stand first. */
+  private readonly finished = new Map<string, SharedCall>();
   private readonly deadlines = new Deadlines();
   private keptBytes = 0;
 
@@ -28,199 +28,83 @@ export class Deduplicator {
 
   /** True if the call is known already: `caller` gets its answer, stored or once it is there. */
   join(id: string, caller: Caller): boolean {
-    const shared = this.calls.get(id);
-    if (shared === undefined) return false;
-    if (!shared.isFinished) this.deadlines.remove(shared);
-    shared.attach(caller);
-    return true;
-  }
-
-  /** The caller to make a new call with; `caller` itself if too many calls are running to remember one more. */
-  begin(id: string, caller: Caller): Caller {
-    this.makeRoom(1);
-    if (this.calls.size >= this.limits.maxEntries) return caller;
-    const shared = new SharedCall(id, caller, (bytes) => {
-      this.keptBytes += bytes;
-      this.makeRoom(0);
-    });
-    this.calls.set(id, shared);
-    return shared;
-  }
-
-  /** The connection of a running call has gone. True if the call goes on, for its client may come back. */
-  detach(call: IncomingCall, caller: Caller): boolean {
-    const { connection: shared } = call;
-    if (!(shared instanceof SharedCall)) return false;
-    shared.detach(caller);
-    if (!shared.isWanted) {
-      shared.onExpiredDo(() => call.cancel(new ConnectionLostError(`client ${caller.id}`)));
-      this.deadlines.remove(shared);
-      this.deadlines.add(shared, this.limits.windowMs, performance.now());
+    const running = this.running.get(id);
+    if (running !== undefined) {
+      if (running.attach(caller)) this.deadlines.remove(running);
+      return true;
     }
+    const finished = this.finished.get(id);
+    finished?.replay(caller);
+    return finished !== undefined;
+  }
+
+  /** Remembers a new call, unless too many are running to remember one more. */
+  begin(id: string, call: IncomingCall, caller: Caller): void {
+    this.makeRoom(1);
+    if (this.running.size + this.finished.size >= this.limits.maxEntries) return;
+    call.shared = new SharedCall(id, call, caller, this);
+    this.running.set(id, call.shared);
+  }
+
+  /** `caller` does not wait any more. False if it did not wait for a call that is remembered. */
+  cancel(id: unknown, caller: Caller, reason: Error): boolean {
+    const shared = this.running.get(id as string);
+    if (shared?.detach(caller) !== true) return false;
+    if (!shared.isWanted) shared.call?.cancel(reason);
     return true;
+  }
+
+  /** The connection has gone. Calls that ran for it alone go on for a while: its client may come back. */
+  leave(caller: Caller, reason: Error): void {
+    for (const shared of this.running.values()) {
+      if (!shared.detach(caller) || shared.isWanted) continue;
+      if (shared.call?.state === 'running')
+        this.deadlines.add(shared, this.limits.windowMs, performance.now());
+      else shared.call?.cancel(reason);
+    }
   }
 
   onCallSettled(call: IncomingCall): void {
-    const { connection: shared } = call;
-    if (!(shared instanceof SharedCall)) return;
+    const { shared } = call;
+    if (shared === undefined) return;
     this.deadlines.remove(shared);
-    if (call.isCancelled) {
-      this.forget(shared);
+    this.running.delete(shared.callId);
+    shared.finish();
+    if (call.isCancelled || call.isRefused) {
+      this.keptBytes -= shared.keptBytes;
       return;
     }
-    shared.isFinished = true;
-    // To the end of the map, so that those finished first stand first.
-    this.calls.delete(shared.callId);
-    this.calls.set(shared.callId, shared);
-    shared.onExpiredDo(() => this.forget(shared));
+    this.finished.set(shared.callId, shared);
     this.deadlines.add(shared, this.limits.windowMs, performance.now());
+    this.makeRoom(0);
   }
 
-  /** Forgets every answer, and ends the calls that nobody waits for. */
+  onKept(bytes: number): void {
+    this.keptBytes += bytes;
+    this.makeRoom(0);
+  }
+
+  onExpired(shared: SharedCall): void {
+    if (shared.call === undefined) this.forget(shared);
+    else shared.call.cancel(new ConnectionLostError('the client'));
+  }
+
+  /** Forgets every answer. */
   close(): void {
-    for (const shared of this.calls.values()) {
-      this.deadlines.remove(shared);
-      if (!shared.isWanted) shared.onExpired();
-    }
-    this.calls.clear();
+    for (const shared of this.finished.values()) this.forget(shared);
   }
 
   private makeRoom(wanted: number): void {
-    for (const shared of this.calls.values()) {
-      if (this.calls.size + wanted <= this.limits.maxEntries && this.keptBytes <= this.limits.maxBytes)
-        return;
-      if (shared.isFinished) this.forget(shared);
+    const { maxEntries, maxBytes } = this.limits;
+    for (const shared of this.finished.values()) {
+      if (this.running.size + this.finished.size + wanted <= maxEntries && this.keptBytes <= maxBytes) return;
+      this.forget(shared);
     }
   }
 
   private forget(shared: SharedCall): void {
-    if (!this.calls.delete(shared.callId)) return;
+    this.finished.delete(shared.callId);
     this.keptBytes -= shared.keptBytes;
     this.deadlines.remove(shared);
-  }
-}
-
-/** Above this an answer is not kept; a duplicate then hears so, but still does not run. */
-const LARGEST_KEPT_ANSWER_BYTES = 1024 * 1024;
-
-/** Stands for the connection of one call, so that its answer reaches whoever asks for it, also again. */
-class SharedCall implements Caller, Expiring {
-  lane: DeadlineLane | undefined;
-  previous: Expiring | undefined;
-  following: Expiring | undefined;
-  expiresAt = 0;
-  isFinished = false;
-  keptBytes = 0;
-  readonly isUpgraded = true;
-
-  private frames: Frame[] | undefined = [];
-  private readonly callers = new Set<Caller>();
-  private expire: () => void = () => undefined;
-
-  constructor(
-    readonly callId: string,
-    private readonly first: Caller,
-    private readonly onKept: (bytes: number) => void,
-  ) {
-    this.callers.add(first);
-  }
-
-  get id(): string {
-    return this.current.id;
-  }
-
-  get protocolVersion(): 'v2' {
-    return this.first.protocolVersion;
-  }
-
-  get clientName(): string | undefined {
-    return this.first.clientName;
-  }
-
-  get connectedAt(): number {
-    return this.current.connectedAt;
-  }
-
-  get isConnected(): boolean {
-    return this.current.isConnected;
-  }
-
-  get maxFrameBytes(): number {
-    return this.first.maxFrameBytes;
-  }
-
-  /** Whether anybody waits for the answer now. */
-  get isWanted(): boolean {
-    return this.callers.size > 0;
-  }
-
-  attach(caller: Caller): void {
-    this.callers.add(caller);
-    if (this.frames === undefined) {
-      const text = 'The call has run; its answer was too large to be kept.';
-      const detail = { code: 'ANSWER_NOT_KEPT', message: text };
-      caller.sendFrame(encodeFailure(this.callId, text, detail, Infinity), MessageType.Response);
-      return;
-    }
-    for (const frame of this.frames) caller.sendFrame(frame, MessageType.Response);
-  }
-
-  detach(caller: Caller): void {
-    this.callers.delete(caller);
-  }
-
-  onExpiredDo(expire: () => void): void {
-    this.expire = expire;
-  }
-
-  onExpired(): void {
-    this.expire();
-  }
-
-  get accountId(): string | undefined {
-    return this.first.accountId;
-  }
-
-  get rooms(): ReadonlySet<string> {
-    return this.current.rooms;
-  }
-
-  join(...rooms: string[]): void {
-    this.current.join(...rooms);
-  }
-
-  leave(...rooms: string[]): void {
-    this.current.leave(...rooms);
-  }
-
-  push(type: string, data: unknown, options?: PushOptions): PushOutcome {
-    return this.current.push(type, data, options);
-  }
-
-  close(reason?: string): void {
-    this.current.close(reason);
-  }
-
-  noteError(code: string): void {
-    this.first.noteError(code);
-  }
-
-  sendFrame(frame: Frame, type: MessageType): void {
-    for (const caller of this.callers) caller.sendFrame(frame, type);
-    if (this.frames === undefined) return;
-    if (this.keptBytes + frame.length > LARGEST_KEPT_ANSWER_BYTES) {
-      this.frames = undefined;
-      this.onKept(-this.keptBytes);
-      this.keptBytes = 0;
-      return;
-    }
-    this.frames.push(frame);
-    this.keptBytes += frame.length;
-    this.onKept(frame.length);
-  }
-
-  /** The connection that asked last. */
-  private get current(): Caller {
-    return [...this.callers].at(-1) ?? this.first;
   }
 }

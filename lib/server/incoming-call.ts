@@ -8,6 +8,7 @@ import type { Frame } from '../protocol/frame-writer.js';
 import { encodeJson } from '../protocol/json-codec.js';
 import { MessageType } from '../protocol/message-body.js';
 import type { Caller } from './client-connection.js';
+import type { SharedCall } from './shared-call.js';
 
 /** Why a call failed, as it goes to the caller. */
 export interface CallFailure {
@@ -62,6 +63,10 @@ export class IncomingCall implements Expiring, Slotted {
   isWaiting = false;
   /** `performance.now()` when its handler started; 0 while queued. */
   startedAt = 0;
+  /** Set if it may come more than once: then all who asked get the answer. */
+  shared: SharedCall | undefined;
+  /** Whether it was answered without having been started. */
+  isRefused = false;
   private controller: AbortController | undefined;
   private teardown: (() => void) | undefined;
   private cancelReason: Error | undefined;
@@ -69,10 +74,15 @@ export class IncomingCall implements Expiring, Slotted {
   private heldValue: unknown = null;
 
   constructor(
-    readonly connection: Caller,
+    private readonly caller: Caller,
     readonly message: IncomingMessage,
     private readonly owner: CallOwner,
   ) {}
+
+  /** Where it came from; the latest, if it came more than once. */
+  get connection(): Caller {
+    return this.shared?.latestCaller ?? this.caller;
+  }
 
   get isSettled(): boolean {
     return this.state === 'settled';
@@ -108,14 +118,14 @@ export class IncomingCall implements Expiring, Slotted {
   /** One value of a stream. A plain peer gets the last one only, as `lastValueFrom` would give it. */
   next(value: unknown, isPacket = false): void {
     if (this.isSettled) return;
-    if (this.connection.isUpgraded) this.answer(value, isPacket ? MORE + PACKET : MORE);
+    if (this.caller.isUpgraded) this.answer(value, isPacket ? MORE + PACKET : MORE);
     else this.heldValue = value;
   }
 
   /** The end of a stream, or of a handler without a value. */
   complete(): void {
     if (this.isSettled) return;
-    if (this.connection.isUpgraded) this.answer(null, END);
+    if (this.caller.isUpgraded) this.answer(null, END);
     else this.answer(this.heldValue, '');
     this.settle();
   }
@@ -124,12 +134,7 @@ export class IncomingCall implements Expiring, Slotted {
     if (this.isSettled) return;
     const { message, code, details, payload } = failure;
     this.transmit(() =>
-      encodeFailure(
-        this.message.id,
-        message,
-        { code, message, details, payload },
-        this.connection.maxFrameBytes,
-      ),
+      encodeFailure(this.message.id, message, { code, message, details, payload }, this.caller.maxFrameBytes),
     );
     this.end();
   }
@@ -142,6 +147,7 @@ export class IncomingCall implements Expiring, Slotted {
   /** Not started, so repeating it is safe; an upgraded client knows that from the refusal. */
   refuse(code: RefusalCode, text: string): void {
     if (this.isSettled) return;
+    this.isRefused = true;
     this.transmit(() =>
       encodeFailure(this.message.id, text, { code, message: text, refused: true }, Infinity),
     );
@@ -166,7 +172,7 @@ export class IncomingCall implements Expiring, Slotted {
 
   private answer(value: unknown, extras: string): void {
     this.transmit(() =>
-      encodeResponse(this.message.id, encodeJson(value), extras, this.connection.maxFrameBytes),
+      encodeResponse(this.message.id, encodeJson(value), extras, this.caller.maxFrameBytes),
     );
   }
 
@@ -178,13 +184,13 @@ export class IncomingCall implements Expiring, Slotted {
       frame = encode();
     } catch (error) {
       const { message, code } = error as UnixSocketError;
-      this.connection.noteError(code);
+      this.caller.noteError(code);
       frame = encodeFailure(this.message.id, message, { code, message }, Infinity);
-      this.connection.sendFrame(frame, MessageType.Response);
+      (this.shared ?? this.caller).sendFrame(frame, MessageType.Response);
       this.end();
       return;
     }
-    this.connection.sendFrame(frame, MessageType.Response);
+    (this.shared ?? this.caller).sendFrame(frame, MessageType.Response);
   }
 
   private settle(): void {

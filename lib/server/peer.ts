@@ -43,7 +43,9 @@ export interface PeerOwner extends PushSource {
   onPushesDropped(count: number): void;
   /** A successor asks for the path of this server. */
   onTakeOverAsked(peer: Peer): void;
-  /** Once, last. `cause` is undefined after an ordinary end. */
+  /** Its last call has ended, and its connection is not open any more. */
+  onIdle(peer: Peer): void;
+  /** Once, last but for calls that go on without it. `cause` is undefined after an ordinary end. */
   onClosed(peer: Peer, cause: Error | undefined): void;
   /** Set if calls that clients repeat are recognised. */
   readonly deduplicator: Deduplicator | undefined;
@@ -99,7 +101,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, PushQueue
       },
       (call) => owner.onCall(call),
       (call) => this.onCallSettled(call),
-      () => this.connection.queuedBytes > HOLD_BACK_BYTES,
+      () => this.connection.isOpen && this.connection.queuedBytes > HOLD_BACK_BYTES,
     );
     this.pushes = new PushQueue(this, options.maxSendQueueBytes);
     const { enabled, intervalMs, timeoutMs } = options.heartbeat;
@@ -139,6 +141,11 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, PushQueue
   get hasPartialFrame(): boolean {
     // While we do not read from it, the rest of the frame waits for us.
     return !this.isPaused && this.connection.hasPartialFrame;
+  }
+
+  /** Whether no call of it runs or waits; some may when the connection is long gone. */
+  get isIdle(): boolean {
+    return this.calls.isIdle;
   }
 
   get runningCount(): number {
@@ -237,7 +244,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, PushQueue
     const isUnknown = this.bytesReceived === 0;
     // One that has said nothing yet may be an upgraded client whose first requests are on their way.
     if (this.isUpgraded || isUnknown) this.notify('GOING_AWAY', 'The server is shutting down.');
-    if (this.isUpgraded) for (const call of this.calls.takeWaiting()) call.refuse('DRAINING', SHUTTING_DOWN);
+    if (this.isUpgraded) this.refuseWaiting();
     else if (isUnknown) this.leaveTimer = setTimeout(() => this.endIfDone(), UNKNOWN_PEER_GRACE_MS);
     else this.endIfDone();
   }
@@ -269,7 +276,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, PushQueue
         return;
       case MessageType.Error:
         if (body.request_id !== '') {
-          this.calls.cancel(body.request_id, new CallCancelledError());
+          this.onCancel(body.request_id, new CallCancelledError());
         }
         return;
       case MessageType.Response:
@@ -295,7 +302,9 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, PushQueue
     clearTimeout(this.leaveTimer);
     const { deduplicator } = this.owner;
     const reason = cause ?? new ConnectionLostError(`client ${this.id}`);
-    this.calls.cancelAll(reason, (call) => deduplicator?.detach(call, this) === true);
+    deduplicator?.leave(this, reason);
+    // Nobody ever waited for the events, and whoever sends a shared call again waits for it on another connection.
+    this.calls.cancelAll(reason, ({ message, shared }) => message.kind === 'event' || shared !== undefined);
     this.owner.onClosed(this, cause);
   }
 
@@ -331,7 +340,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, PushQueue
     if (typeof id === 'string' && deduplicator?.join(id, this) === true) return;
     const payload = readPayload(body.data);
     const call = new IncomingCall(
-      typeof id === 'string' && deduplicator !== undefined ? deduplicator.begin(id, this) : this,
+      this,
       {
         kind,
         id,
@@ -344,6 +353,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, PushQueue
       },
       this.calls,
     );
+    if (typeof id === 'string') deduplicator?.begin(id, call, this);
     if (call.message.deadlineMs !== undefined) this.owner.onDeadline(call, call.message.deadlineMs);
     if (call.isSettled) return;
     if (this.isDraining && kind === 'request') call.refuse('DRAINING', SHUTTING_DOWN);
@@ -369,8 +379,19 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, PushQueue
     );
   }
 
+  private onCancel(id: unknown, reason: Error): void {
+    if (this.owner.deduplicator?.cancel(id, this, reason) !== true) this.calls.cancel(id, reason);
+  }
+
+  /** An upgraded client sends them elsewhere. Events, which are never answered, it could not. */
+  private refuseWaiting(): void {
+    for (const call of this.calls.takeWaiting(({ message }) => message.kind === 'request'))
+      call.refuse('DRAINING', SHUTTING_DOWN);
+  }
+
   private onCallSettled(call: IncomingCall): void {
     this.owner.onCallSettled(call);
+    if (!this.connection.isOpen && this.calls.isIdle) this.owner.onIdle(this);
     if (this.isPaused && this.calls.hasRoom) {
       this.isPaused = false;
       this.connection.resume();

@@ -44,6 +44,8 @@ export class SocketServer implements PeerOwner, ListenerOwner {
 
   private readonly listener: Listener;
   readonly peers = new PeerRegistry();
+  /** Clients that have left while events of theirs, or calls that others may ask for again, go on. */
+  private readonly lingering = new Set<Peer>();
   private readonly received = new MessageCounter();
   private readonly sent = new MessageCounter();
   private readonly errors = new ErrorCounter();
@@ -144,8 +146,9 @@ export class SocketServer implements PeerOwner, ListenerOwner {
 
   getStats(): ServerStats {
     const peers = [...this.peers.all()];
-    const sum = (value: (peer: Peer) => number): number =>
-      peers.reduce((total, peer) => total + value(peer), 0);
+    const working = [...peers, ...this.lingering];
+    const sum = (value: (peer: Peer) => number, over = peers): number =>
+      over.reduce((total, peer) => total + value(peer), 0);
     return Object.freeze({
       totalConnections: this.totalConnections,
       activeConnections: peers.length,
@@ -158,8 +161,8 @@ export class SocketServer implements PeerOwner, ListenerOwner {
       bytesSent: this.pastBytesSent + sum((peer) => peer.bytesSent),
       pushesDropped: this.pushesDropped,
       slowConsumers: this.slowConsumers,
-      inFlight: sum((peer) => peer.runningCount),
-      queued: sum((peer) => peer.waitingCount),
+      inFlight: sum((peer) => peer.runningCount, working),
+      queued: sum((peer) => peer.waitingCount, working),
       errors: this.errors.total,
       errorsByCode: this.errors.snapshot(),
       handlerLatencyMs: this.latency.summary(),
@@ -168,7 +171,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   }
 
   onSocket(socket: Duplex): void {
-    if (this.isClosing || this.peers.size >= this.options.maxConnections) {
+    if (this.isClosing || this.peers.size + this.lingering.size >= this.options.maxConnections) {
       this.refuse(socket);
       return;
     }
@@ -255,9 +258,14 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     this.pastBytesSent += peer.bytesSent;
     if (cause instanceof UnixSocketError && !(cause instanceof ConnectionLostError))
       this.errors.add(cause.code);
+    if (!peer.isIdle) this.lingering.add(peer);
     this.events.onDisconnect?.(peer, cause);
-    if (this.peers.size === 0) this.onEmpty?.();
+    if (this.isEmpty) this.onEmpty?.();
     if (peer === this.successor) void this.onSuccessorGone();
+  }
+
+  onIdle(peer: Peer): void {
+    if (this.lingering.delete(peer) && this.isEmpty) this.onEmpty?.();
   }
 
   onSlowConsumer(peer: Peer): void {
@@ -281,7 +289,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     await this.untilEmpty(this.options.drainTimeoutMs);
     const unfinished = [...this.peers.all()];
     let cancelled = 0;
-    for (const peer of unfinished) cancelled += peer.abort(new ServerClosedError());
+    for (const peer of [...unfinished, ...this.lingering]) cancelled += peer.abort(new ServerClosedError());
     await this.untilEmpty(undefined);
     this.deduplicator?.close();
     return Object.freeze({ cancelled, unfinishedConnections: unfinished.length });
@@ -295,9 +303,14 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     await this.close();
   }
 
-  /** Resolves once the last connection has gone, or after `timeoutMs`. */
+  /** Whether every connection has gone, and the last call that went on without one has ended. */
+  private get isEmpty(): boolean {
+    return this.peers.size === 0 && this.lingering.size === 0;
+  }
+
+  /** Resolves once nothing is left, or after `timeoutMs`. */
   private untilEmpty(timeoutMs: number | undefined): Promise<void> {
-    if (this.peers.size === 0) return Promise.resolve();
+    if (this.isEmpty) return Promise.resolve();
     return new Promise((resolve) => {
       const timer = timeoutMs === undefined ? undefined : setTimeout(() => this.onEmpty?.(), timeoutMs);
       this.onEmpty = () => {
