@@ -134,9 +134,12 @@ export class Calls implements CallHost {
     }
   }
 
-  /** What is in flight on this connection; taken before anybody is told that it was lost. */
+  /** What is in flight on this connection, in the order of its making; taken before anybody is told of the loss. */
   inFlightOn(session: Session): PendingCall[] {
-    return this.all.toArray().filter((call) => call.session === session);
+    const calls = this.all.toArray().filter((call) => call.session === session);
+    // Places are given again in any order. Behind the prefix an id begins with the number of the call.
+    const numberOf = ({ id }: PendingCall): number => Number.parseInt(id.slice(this.idPrefix.length), 10);
+    return calls.toSorted((one, other) => numberOf(one) - numberOf(other));
   }
 
   onLost(call: PendingCall, cause: UnixSocketError): void {
@@ -251,10 +254,9 @@ export class Calls implements CallHost {
   }
 
   private onEventFlushed(session: Session, call: PendingCall, error: Error | null | undefined): void {
-    // Lost with its connection, and perhaps on its way again on another one.
-    if (call.session !== session) return;
-    if (error) this.onLost(call, new ConnectionLostError(this.label, { cause: error }));
-    else call.complete();
+    // Lost with its connection, and perhaps on its way again on another one; or about to be, when the link hears that
+    // this one is closed. Sent again now, it would only go the same way.
+    if (call.session === session && !error) call.complete();
   }
 
   /** False if the call may not be sent again: too often, or part of its answer has been handed on. */
