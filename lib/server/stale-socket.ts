@@ -8,7 +8,6 @@ const LOCK_RETRY_MS = 5;
 const LOCK_PATIENCE_MS = 5_000;
 /** Between its bind() and its listen() a starting server refuses connections as a dead one does. */
 const SECOND_LOOK_MS = 20;
-const SWEEP_PROBE_MS = 200;
 
 /**
  * Removes the dead socket with this identity from `path`; nothing happens if another one stands there by now, or it
@@ -63,7 +62,7 @@ export async function sweep(names: HiddenNames): Promise<void> {
     // In a container each start has the same number: our own number says nothing, nor does that of our parent.
     if (owner !== undefined && owner !== process.pid && owner !== process.ppid && isRunning(owner)) continue;
     const found = identify(path);
-    if (found?.kind !== 'socket' || (await probePath(path, SWEEP_PROBE_MS)).state !== 'stale') continue;
+    if (found?.kind !== 'socket' || (await probePath(path, 0)).state !== 'stale') continue;
     // What stays will be found again by the next start; it is no reason not to start.
     await removeStale(names, path, found.key).catch(() => undefined);
   }

@@ -1,4 +1,5 @@
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { readGreeting } from '../../../lib/protocol/guards.js';
 import { createResponse } from '../../../lib/protocol/message-body.js';
 import { MessageProtocol } from '../../../lib/protocol/message-protocol.js';
 import {
@@ -60,7 +61,7 @@ export function whoAnswers(path: string): Promise<string> {
     const socket = connect(path);
     socket.once('error', reject);
     socket.once('data', (bytes) => {
-      resolve((MessageProtocol.decode(bytes)?.data as { account_id: string }).account_id);
+      resolve(readGreeting(MessageProtocol.decode(bytes)?.data).accountId);
       socket.destroy();
     });
   });
