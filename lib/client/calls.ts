@@ -104,10 +104,11 @@ export class Calls implements CallHost {
 
   /** Sends what has waited. */
   onReady(session: Session): void {
-    for (const call of this.waiting.takeAll()) {
-      // What is sent may end the connection, and a call may end those behind it.
-      if (this.route.readySession !== session) this.waiting.add(call);
-      else if (!call.isSettled) this.transmit(session, call);
+    // Whoever hears that a call has failed may close the link, or end those behind it, or make more.
+    for (const call of this.waiting) {
+      if (this.route.readySession !== session) return;
+      this.waiting.remove(call);
+      this.transmit(session, call);
     }
   }
 
@@ -196,7 +197,9 @@ export class Calls implements CallHost {
     const { route } = this;
     const session = route.readySession;
     if (session !== undefined) {
-      this.transmit(session, call);
+      // Those that have waited are about to go out, or are just going; this one comes behind them.
+      if (this.waiting.size > 0) this.waiting.add(call);
+      else this.transmit(session, call);
       return;
     }
     const refusal = this.waiting.refusal(call, route.isResting, route.lastError);

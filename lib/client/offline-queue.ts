@@ -5,7 +5,8 @@ import type { PendingCall } from './pending-call.js';
 
 /** The calls that wait for a connection, in order, bounded in count and bytes; their time is bounded by themselves. */
 export class OfflineQueue {
-  private readonly calls = new Set<PendingCall>();
+  /** With the size of each. */
+  private readonly calls = new Map<PendingCall, number>();
   private bytes = 0;
 
   constructor(
@@ -23,24 +24,31 @@ export class OfflineQueue {
     if (offline === 'fail' && isResting) return new NotConnectedError(this.label, lastError);
     const maxCalls = typeof offline === 'object' ? Math.min(offline.queue, maxOfflineCalls) : maxOfflineCalls;
     if (this.calls.size >= maxCalls) return new OfflineQueueFullError(this.label, `${maxCalls} calls`);
-    if (this.bytes + call.json.length > maxOfflineBytes) {
+    if (this.bytes + Buffer.byteLength(call.json) > maxOfflineBytes) {
       return new OfflineQueueFullError(this.label, `${maxOfflineBytes} bytes of calls`);
     }
     return undefined;
   }
 
   add(call: PendingCall): void {
-    this.calls.add(call);
-    this.bytes += call.json.length;
+    const bytes = Buffer.byteLength(call.json);
+    this.calls.set(call, bytes);
+    this.bytes += bytes;
   }
 
   remove(call: PendingCall): void {
-    if (this.calls.delete(call)) this.bytes -= call.json.length;
+    this.bytes -= this.calls.get(call) ?? 0;
+    this.calls.delete(call);
+  }
+
+  /** In order; those that are added or removed meanwhile are there, or not. */
+  [Symbol.iterator](): Iterator<PendingCall> {
+    return this.calls.keys();
   }
 
   /** Empties it. */
   takeAll(): PendingCall[] {
-    const calls = [...this.calls];
+    const calls = [...this];
     this.calls.clear();
     this.bytes = 0;
     return calls;
