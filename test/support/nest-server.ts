@@ -1,4 +1,4 @@
-import type { INestMicroservice, Provider, Type } from '@nestjs/common';
+import { Logger, type INestMicroservice, type Provider, type Type } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import {
   UnixSocketClientProxy,
@@ -19,6 +19,9 @@ export interface NestServer {
   /** Where clients find it. */
   readonly address: Address;
 }
+
+// Clients of a server that goes and comes have much to say.
+Logger.overrideLogger(false);
 
 /** A free address of this kind. */
 export function freeAddress(transport: Transport): Address {
