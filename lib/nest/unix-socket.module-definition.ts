@@ -8,5 +8,3 @@ const definition = new ConfigurableModuleBuilder<UnixSocketServerOptions>({ modu
 
 export const ConfigurableUnixSocketModule = definition.ConfigurableModuleClass;
 export const UNIX_SOCKET_OPTIONS = definition.MODULE_OPTIONS_TOKEN;
-export const ROOT_OPTIONS_TYPE = definition.OPTIONS_TYPE;
-export const ROOT_ASYNC_OPTIONS_TYPE = definition.ASYNC_OPTIONS_TYPE;

@@ -1,6 +1,6 @@
 import { connect, type Socket } from 'node:net';
 
-export { removeTempDirs, tempDir, tempSocketPath } from './temp-paths.js';
+export { tempSocketPath } from './temp-paths.js';
 
 export type Address = { readonly path: string } | { readonly host?: string; readonly port: number };
 
