@@ -2,12 +2,7 @@ import type { Duplex } from 'node:stream';
 import { Connection, type ConnectionOwner } from '../connection/connection.js';
 import { RoundTrip } from '../connection/round-trip.js';
 import { Heartbeat, type HeartbeatTarget } from '../connection/heartbeat.js';
-import {
-  ConnectionClosedError,
-  ConnectionLostError,
-  PeerSilentError,
-  SendQueueFullError,
-} from '../errors/connection.errors.js';
+import { ConnectionLostError, PeerSilentError, SendQueueFullError } from '../errors/connection.errors.js';
 import { CallCancelledError } from '../errors/call.errors.js';
 import { FrameTimeoutError } from '../errors/protocol.errors.js';
 import type { ResolvedServerOptions } from '../options/server-options.js';
@@ -22,12 +17,13 @@ import { CallQueue } from './call-queue.js';
 import type { Caller, PushOptions, PushOutcome } from './client-connection.js';
 import type { Deduplicator } from './deduplicator.js';
 import { IncomingCall } from './incoming-call.js';
-import { PushOperator, type PushSource } from './push.js';
-import { PushQueue, type PushQueueOwner, type SlowConsumerPolicy } from './push-queue.js';
+import { PeerPushes, type PeerPushesOwner } from './peer-pushes.js';
+import { PushOperator } from './push.js';
+import type { SlowConsumerPolicy } from './push-queue.js';
 import type { ConnectionStats } from './server-reports.js';
 
 /** What a peer tells the server it belongs to. */
-export interface PeerOwner extends PushSource {
+export interface PeerOwner extends PeerPushesOwner {
   /** Run the handler of this call. */
   onCall(call: IncomingCall): void;
   onCallSettled(call: IncomingCall): void;
@@ -38,9 +34,6 @@ export interface PeerOwner extends PushSource {
   onError(code: string): void;
   /** An upgraded client has said hello. */
   onUpgraded(peer: Peer): void;
-  /** Pushes to this peer begin to wait, because it does not read them. */
-  onSlowConsumer(peer: Peer): void;
-  onPushesDropped(count: number): void;
   /** A successor asks for the path of this server. */
   onTakeOverAsked(peer: Peer): void;
   /** Its last call has ended, and its connection is not open any more. */
@@ -64,19 +57,18 @@ const UNKNOWN_PEER_GRACE_MS = 500;
 const HOLD_BACK_BYTES = 1024 * 1024;
 
 /** The server's view of one client: greeting, version, heartbeats, and the calls it has made. */
-export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, PushQueueOwner {
+export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
   readonly connectedAt = Date.now();
   readonly protocolVersion = 'v2';
   isUpgraded = false;
   clientName: string | undefined;
   accountId: string | undefined;
-  readonly rooms = new Set<string>();
   maxFrameBytes: number;
   lastActivityAt = this.connectedAt;
 
   private readonly connection: Connection;
   private readonly calls: CallQueue;
-  private readonly pushes: PushQueue;
+  private readonly pushes: PeerPushes;
   private readonly heartbeat: Heartbeat;
   private halfOpenTimer: NodeJS.Timeout | undefined;
   private leaveTimer: NodeJS.Timeout | undefined;
@@ -103,7 +95,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, PushQueue
       (call) => this.onCallSettled(call),
       () => this.connection.isOpen && this.connection.queuedBytes > HOLD_BACK_BYTES,
     );
-    this.pushes = new PushQueue(this, options.maxSendQueueBytes);
+    this.pushes = new PeerPushes(this, this.connection, owner, options.maxSendQueueBytes);
     const { enabled, intervalMs, timeoutMs } = options.heartbeat;
     this.heartbeat = new Heartbeat(this, {
       beatIntervalMs: enabled ? intervalMs : 0,
@@ -119,6 +111,10 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, PushQueue
         max_frame_bytes: options.maxFrameBytes,
       }),
     );
+  }
+
+  get rooms(): Set<string> {
+    return this.pushes.rooms;
   }
 
   get isConnected(): boolean {
@@ -181,40 +177,16 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, PushQueue
   }
 
   join(...rooms: string[]): void {
-    if (!this.connection.isOpen) throw new ConnectionClosedError(this.id);
-    for (const room of rooms) {
-      this.rooms.add(room);
-      this.owner.peers.join(this, room);
-    }
+    this.pushes.join(rooms);
   }
 
   leave(...rooms: string[]): void {
-    for (const room of rooms) {
-      this.rooms.delete(room);
-      this.owner.peers.leave(this, room);
-    }
+    this.pushes.leave(rooms);
   }
 
   /** False if the push was dropped, by its policy or because the connection is gone. */
   offerPush(frame: Frame, policy: SlowConsumerPolicy, key: string | undefined): boolean {
-    if (!this.connection.isOpen || frame.length - HEADER_BYTES > this.maxFrameBytes) return false;
-    return this.pushes.offer(frame, policy, key);
-  }
-
-  sendPush(frame: Frame): void {
-    this.sendFrame(frame, MessageType.Push);
-  }
-
-  onSlow(): void {
-    this.owner.onSlowConsumer(this);
-  }
-
-  onDropped(count: number): void {
-    this.owner.onPushesDropped(count);
-  }
-
-  onOverflow(bytes: number): void {
-    this.destroy(new SendQueueFullError(bytes, this.options.maxSendQueueBytes));
+    return frame.length - HEADER_BYTES <= this.maxFrameBytes && this.pushes.offer(frame, policy, key);
   }
 
   sendFrame(frame: Frame, type: MessageType): void {
