@@ -245,18 +245,42 @@ export class UnixSocketServer
       this.execute(call, handler, data, context, undefined);
       return;
     }
-    this.onProcessingStartHook(
-      this.transportId,
-      context,
-      () =>
-        // Hooks may await the end of processing, as on other transports.
-        new Promise<void>((resolve) => {
-          this.execute(call, handler, data, context, () => {
-            this.onProcessingEndHook?.(this.transportId, context);
-            resolve();
-          });
-        }),
-    );
+    void this.runHooked(call, handler, data, context);
+  }
+
+  /** Between the hooks, as on other transports: the first may await the end of processing. Never rejects. */
+  private async runHooked(
+    call: IncomingCall,
+    handler: MessageHandler,
+    data: unknown,
+    context: UnixSocketContext,
+  ): Promise<void> {
+    let isStarted = false;
+    const process = (): Promise<void> => {
+      isStarted = true;
+      return new Promise((resolve) => {
+        this.execute(call, handler, data, context, () => {
+          this.runEndHook(context);
+          resolve();
+        });
+      });
+    };
+    try {
+      await this.onProcessingStartHook(this.transportId, context, process);
+    } catch (error) {
+      this.onUnexpected(error);
+      // Once it runs, the handler answers.
+      if (!isStarted) this.replies.fail(call, undefined);
+    }
+  }
+
+  /** Called from within the end of a handler, which an error of the hook must not disturb. */
+  private runEndHook(context: UnixSocketContext): void {
+    try {
+      this.onProcessingEndHook?.(this.transportId, context);
+    } catch (error) {
+      this.onUnexpected(error);
+    }
   }
 
   private execute(
