@@ -115,6 +115,7 @@ describe('Heartbeat', () => {
 
   it('holds no silence against a peer that came while none was judged', () => {
     start();
+    jest.advanceTimersByTime(900);
     target.limitMs = 0;
     jest.advanceTimersByTime(10_000);
     target.limitMs = 1_000;

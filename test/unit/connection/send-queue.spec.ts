@@ -105,10 +105,13 @@ describe('SendQueue', () => {
     });
   });
 
-  it('hands on everything gathered by flush(), drained or not', async () => {
+  it('gathers while the socket is backed up, and hands everything on by flush(), drained or not', async () => {
     far.pause();
     queue.push(Buffer.alloc(4 * MIB));
+    const { writableLength } = near;
     queue.push('behind');
+    await new Promise(setImmediate);
+    expect([near.writableLength, queue.queuedBytes]).toEqual([writableLength, writableLength + 6]);
     queue.flush();
     expect(near.writableLength).toBe(queue.queuedBytes);
     near.end();
