@@ -1,4 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process';
+import cluster from 'node:cluster';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import { connect, createServer } from 'node:net';
@@ -8,6 +9,7 @@ import { PathTooLongError } from '../../../lib/errors/option.errors.js';
 import { MAX_PATH_BYTES } from '../../../lib/options/endpoint.js';
 import { probePath } from '../../../lib/server/path-probe.js';
 import { HiddenNames, identify } from '../../../lib/server/socket-path.js';
+import { withLock } from '../../../lib/server/stale-socket.js';
 import { atEnd } from '../../support/at-end.js';
 import { PathHolder, whoAnswers, type HolderOptions } from '../../support/children/path-holder.js';
 import { tempDir, tempSocketPath } from '../../support/temp-paths.js';
@@ -155,7 +157,8 @@ describe('SocketFile', () => {
 
     it('refuses a path that leaves no room for the hidden name, before anything is made', async () => {
       const dir = tempDir();
-      const deep = join(dir, '\u{1f40d}'.repeat(4), 'd'.repeat(MAX_PATH_BYTES - Buffer.byteLength(dir) - 20));
+      // Its hidden name has too many bytes, but not too many characters.
+      const deep = join(dir, '\u{1f40d}'.repeat(8), 'd'.repeat(MAX_PATH_BYTES - Buffer.byteLength(dir) - 36));
       const path = join(deep, 's');
       expect(Buffer.byteLength(path)).toBeLessThanOrEqual(MAX_PATH_BYTES);
       const error = await newHolder('first')
@@ -256,8 +259,14 @@ describe('SocketFile', () => {
     it('takes a path although a process was killed while it took it', async () => {
       const path = tempSocketPath();
       await leaveDeadSocket(path);
-      await leaveDeadSocket(new HiddenNames(path).lock(identify(path)?.key ?? ''));
-      await hold(path, 'second');
+      const dead = `${path}.dead`;
+      await leaveDeadSocket(dead);
+      const lock = new HiddenNames(path).lock(identify(path)?.key ?? '');
+      const link = jest.fn(fs.linkSync).mockImplementationOnce((existing, name) => {
+        fs.renameSync(dead, lock);
+        fs.linkSync(existing, name);
+      });
+      await hold(path, 'second', { link });
       await expect(whoAnswers(path)).resolves.toBe('second');
       expect(list(path)).toHaveLength(2);
     });
@@ -297,10 +306,15 @@ describe('SocketFile', () => {
       // The timer was found to be over before the refusal was read, and a dead server passed for a live one.
       const path = tempSocketPath();
       await leaveDeadSocket(path);
-      const probe = probePath(path, 10);
-      const end = performance.now() + 50;
-      while (performance.now() < end);
-      await expect(probe).resolves.toEqual({ state: 'stale' });
+      const found = await new Promise((resolve) => {
+        // From here the loop comes to the timers first.
+        fs.stat(path, () => {
+          void probePath(path, 10).then(resolve);
+          const end = performance.now() + 50;
+          while (performance.now() < end);
+        });
+      });
+      expect(found).toEqual({ state: 'stale' });
     });
   });
 
@@ -413,7 +427,8 @@ describe('SocketFile', () => {
       const holder = await hold(path, 'first');
       await holder.file?.release();
       expect(fs.existsSync(path)).toBe(false);
-      await expect(whoAnswers(holder.server.address() as string)).resolves.toBe('first');
+      const [hidden = ''] = hiddenNames(path);
+      await expect(whoAnswers(join(dirname(path), hidden))).resolves.toBe('first');
       await holder.close();
       expect(list(path)).toEqual([]);
     });
@@ -428,6 +443,15 @@ describe('SocketFile', () => {
       await file?.release();
       expect(list(path)).toEqual([]);
       await expect(file?.look()).resolves.toBe('released');
+    });
+
+    it('leaves no hidden name that the watchdog put back after the server had closed', async () => {
+      const path = tempSocketPath();
+      const holder = await hold(path, 'first');
+      holder.server.close();
+      await holder.file?.look();
+      await holder.file?.dispose();
+      expect(list(path)).toEqual([]);
     });
 
     it('is not undone by a look that comes at the same time', async () => {
@@ -497,6 +521,51 @@ describe('SocketFile', () => {
     });
   });
 
+  // With real workers: socket-file-race.spec.ts. This process only takes itself for one.
+  describe('in a cluster worker', () => {
+    const socketNames = (path: string): string[] => list(path).map((name) => join(dirname(path), name));
+
+    beforeEach(() => {
+      jest.replaceProperty(cluster, 'isWorker', true);
+    });
+
+    it('leaves the path to workers that are still there', async () => {
+      const path = tempSocketPath();
+      const holder = await hold(path, 'first');
+      fs.linkSync(path, new HiddenNames(path).make(runningPid()));
+      const renames = jest.spyOn(fs, 'renameSync');
+      await holder.file?.release();
+      expect(renames).not.toHaveBeenCalled();
+      await expect(whoAnswers(path)).resolves.toBe('first');
+    });
+
+    it('puts the path back for a worker that came while it was removed', async () => {
+      const path = tempSocketPath();
+      const holder = await hold(path, 'first');
+      const { renameSync } = fs;
+      jest.spyOn(fs, 'renameSync').mockImplementationOnce((from, to) => {
+        fs.linkSync(path, new HiddenNames(path).make(runningPid()));
+        renameSync(from, to);
+      });
+      await holder.file?.release();
+      await expect(whoAnswers(path)).resolves.toBe('first');
+    });
+
+    it('counts killed workers out and removes what they left', async () => {
+      const path = tempSocketPath();
+      const holder = await hold(path, 'first');
+      fs.linkSync(path, new HiddenNames(path).make(deadPid));
+      await holder.file?.release();
+      expect(socketNames(path)).toEqual([holder.server.address()]);
+    });
+
+    it('says so when there are no hard links', async () => {
+      const holder = newHolder('first');
+      await expect(holder.claim(tempSocketPath(), { link: refuseLink })).rejects.toThrow(ListenError);
+      expect(holder.server.listening).toBe(false);
+    });
+  });
+
   describe('without hard links', () => {
     it('claims, holds and gives up a path all the same', async () => {
       const path = tempSocketPath();
@@ -519,6 +588,20 @@ describe('SocketFile', () => {
       for (const result of results)
         if (result.status === 'rejected') expect(result.reason).toBeInstanceOf(AddressInUseError);
       expect(list(path)).toEqual([basename(path)]);
+    });
+
+    it('waits while another process looks at the path and moves its socket there', async () => {
+      const path = tempSocketPath();
+      const names = new HiddenNames(path);
+      let end: () => void = () => undefined;
+      const other = withLock(names, names.lock('place'), () => new Promise<void>((done) => (end = done)));
+      const claim = hold(path, 'first', { link: refuseLink });
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      expect(fs.existsSync(path)).toBe(false);
+      end();
+      await other;
+      await claim;
+      await expect(whoAnswers(path)).resolves.toBe('first');
     });
 
     it('leaves others alone, and is taken over only with takeOver', async () => {
