@@ -132,10 +132,7 @@ export class IncomingCall implements Expiring, Slotted {
 
   fail(failure: CallFailure): void {
     if (this.isSettled) return;
-    const { message, code, details, payload } = failure;
-    this.transmit(() =>
-      encodeFailure(this.message.id, message, { code, message, details, payload }, this.caller.maxFrameBytes),
-    );
+    this.transmit(() => this.encodeFailure(failure));
     this.end();
   }
 
@@ -174,6 +171,18 @@ export class IncomingCall implements Expiring, Slotted {
     this.transmit(() =>
       encodeResponse(this.message.id, encodeJson(value), extras, this.caller.maxFrameBytes),
     );
+  }
+
+  /** What the error carries and cannot be sent is left out: its text says more than why it could not. */
+  private encodeFailure({ message, code, details, payload }: CallFailure): Frame {
+    const { id } = this.message;
+    const { maxFrameBytes } = this.caller;
+    try {
+      return encodeFailure(id, message, { code, message, details, payload }, maxFrameBytes);
+    } catch (error) {
+      this.caller.noteError((error as UnixSocketError).code);
+      return encodeFailure(id, message, { code, message }, maxFrameBytes);
+    }
   }
 
   /** What cannot be encoded becomes an error response; the connection lives. */
