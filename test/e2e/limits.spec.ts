@@ -155,6 +155,27 @@ describe('the limit of a message', () => {
     expect(server.getStats().errorsByCode).toEqual({ UNENCODABLE_VALUE: 1 });
   });
 
+  it.each([
+    ['cannot be encoded', 1n],
+    ['are too large', 'x'.repeat(5 * KIB)],
+  ])('costs an error its details where they %s, never its text', async (_, details) => {
+    const { server, address } = await startServer({ maxFrameBytes: 4 * KIB });
+    server.handle('fail', () => {
+      throw Object.assign(new Error('the reason'), { code: 'WHY', details });
+    });
+    const client = await connectClient(address);
+    const plain = await connectPlain(address);
+    await expect(client.request('fail', null)).rejects.toMatchObject({
+      name: 'RemoteError',
+      message: 'the reason',
+      code: 'WHY',
+      details: undefined,
+    });
+    await plain.send(request('1', 'fail', null));
+    expect(await plain.next()).toMatchObject({ data: null, error: 'the reason' });
+    expect(server.getStats().errors).toBe(2);
+  });
+
   it('lets a push of exactly the limit through, and refuses a larger one', async () => {
     const { server, address } = await startServer({ maxFrameBytes: 4 * KIB });
     const [client, small] = [
