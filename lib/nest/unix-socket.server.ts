@@ -256,7 +256,7 @@ export class UnixSocketServer
     context: UnixSocketContext,
   ): Promise<void> {
     let isStarted = false;
-    const process = (): Promise<void> => {
+    const run = (): Promise<void> => {
       isStarted = true;
       return new Promise((resolve) => {
         this.execute(call, handler, data, context, () => {
@@ -266,7 +266,8 @@ export class UnixSocketServer
       });
     };
     try {
-      await this.onProcessingStartHook(this.transportId, context, process);
+      // Typed as void; those that await the end return a promise.
+      await (this.onProcessingStartHook(this.transportId, context, run) as unknown);
     } catch (error) {
       this.onUnexpected(error);
       // Once it runs, the handler answers.
