@@ -1,0 +1,40 @@
+// One life of the chaos run's server. Says "listening" once it does; drains on SIGTERM and when it is taken over.
+import { openSync, writeSync } from 'node:fs';
+import { inspect } from 'node:util';
+import { Logger } from '@nestjs/common';
+import { UnixSocketServer } from '../../dist/index.js';
+
+const [path, ledgerPath] = process.argv.slice(2);
+Logger.overrideLogger(false);
+const ledger = openSync(ledgerPath, 'a');
+
+process.on('unhandledRejection', (reason) => process.send?.({ event: 'unhandled', reason: String(reason) }));
+
+const server = new UnixSocketServer({
+  path,
+  takeOver: true,
+  drainTimeoutMs: 5_000,
+  pathWatchIntervalMs: 500,
+  heartbeat: { intervalMs: 300, timeoutMs: 3_000 },
+});
+
+/** Written before it is answered, to a file that survives every death: what is not in there has not run. */
+async function run({ id, sleepMs }) {
+  writeSync(ledger, `${id}\n`);
+  if (sleepMs > 0) await new Promise((resolve) => setTimeout(resolve, sleepMs));
+  return { answerTo: id };
+}
+
+server.handle('once', run);
+server.handle('again', run);
+server.on('takenOver', () => void leave());
+process.once('SIGTERM', () => void leave());
+process.on('disconnect', () => process.exit(0));
+server.listen((error) =>
+  process.send(error ? { event: 'failed', reason: inspect(error) } : { event: 'listening' }),
+);
+
+async function leave() {
+  await server.close();
+  process.exit(0);
+}
