@@ -15,6 +15,7 @@ import { atEnd } from '../support/at-end.js';
 import { frame } from '../support/frames.js';
 import { describeWithPython, driverAddress, unusedAddress } from '../support/python-endpoints.js';
 import { PythonProcess, type Json, type ReceivedFrame } from '../support/python-process.js';
+import { until } from '../support/until.js';
 
 const FALSY: Record<string, unknown> = {
   zero: 0,
@@ -606,7 +607,3 @@ describeWithPython('A Python V2 client of a Nest server', (kind) => {
     });
   }
 });
-
-async function until(isSo: () => boolean): Promise<void> {
-  while (!isSo()) await delay(2);
-}
