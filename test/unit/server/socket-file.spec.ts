@@ -8,7 +8,7 @@ import { AddressInUseError, ListenError } from '../../../lib/errors/address.erro
 import { PathTooLongError } from '../../../lib/errors/option.errors.js';
 import { MAX_PATH_BYTES } from '../../../lib/options/endpoint.js';
 import { probePath } from '../../../lib/server/path-probe.js';
-import { HiddenNames, identify } from '../../../lib/server/socket-path.js';
+import { CELL_NAME, HiddenNames, identify } from '../../../lib/server/socket-path.js';
 import { withLock } from '../../../lib/server/stale-socket.js';
 import { atEnd } from '../../support/at-end.js';
 import { PathHolder, whoAnswers, type HolderOptions } from '../../support/children/path-holder.js';
@@ -256,6 +256,24 @@ describe('SocketFile', () => {
       expect(identify(path)).toEqual(before);
     });
 
+    it.each(['a file', 'a socket that is stopped'])(
+      'takes a path although %s occupies the lock',
+      async (what) => {
+        const path = tempSocketPath();
+        await leaveDeadSocket(path);
+        const lock = new HiddenNames(path).lock(identify(path)?.key ?? '');
+        if (what === 'a file') fs.writeFileSync(lock, '');
+        else await listenRudely(lock);
+        const { now } = performance;
+        // Patience takes two seconds.
+        let ahead = 0;
+        jest.spyOn(performance, 'now').mockImplementation(() => now.call(performance) + (ahead += 100));
+        await hold(path, 'second');
+        await expect(whoAnswers(path)).resolves.toBe('second');
+        expect(fs.existsSync(lock)).toBe(true);
+      },
+    );
+
     it('takes a path although a process was killed while it took it', async () => {
       const path = tempSocketPath();
       await leaveDeadSocket(path);
@@ -282,8 +300,8 @@ describe('SocketFile', () => {
       const path = tempSocketPath();
       make(path);
       const before = identify(path);
-      for (const takeOver of [false, true]) {
-        const claim = newHolder('first').claim(path, { takeOver });
+      for (const isPermitted of [false, true]) {
+        const claim = newHolder('first').claim(path, { mayReplace: () => isPermitted });
         await expect(claim).rejects.toThrow(AddressInUseError);
         await expect(claim).rejects.toMatchObject({ holder: expect.stringContaining(kind) });
       }
@@ -328,6 +346,18 @@ describe('SocketFile', () => {
       expect(list(path)).toHaveLength(2);
     });
 
+    it('is swept where a socket was being made, if that is long past', async () => {
+      const path = tempSocketPath();
+      const names = new HiddenNames(path);
+      const [old, empty, young] = [names.make(deadPid), names.make(deadPid), names.make(deadPid)];
+      for (const cell of [old, empty, young]) fs.mkdirSync(cell);
+      await leaveDeadSocket(join(old, CELL_NAME));
+      for (const cell of [old, empty]) fs.utimesSync(cell, 0, 0);
+      await hold(path, 'first');
+      expect(list(path)).toHaveLength(3);
+      expect(list(path)).toContain(basename(young));
+    });
+
     it('stays if it is not left, not dead, not a socket, or beside another path', async () => {
       const path = tempSocketPath();
       const names = new HiddenNames(path);
@@ -358,13 +388,13 @@ describe('SocketFile', () => {
       await expect(whoAnswers(path)).resolves.toBe('first');
     });
 
-    it('says once that it cannot', async () => {
+    it('says once that it is lost, and at every look that only a new socket can help', async () => {
       const path = join(tempDir(), 'd', 's.sock');
       const holder = await hold(path, 'first');
       fs.rmSync(dirname(path), { recursive: true });
       await expect(holder.file?.look()).resolves.toBe('lost');
       await expect(holder.file?.look()).resolves.toBe('lost');
-      expect(holder.reports).toEqual(['lost']);
+      expect(holder.reports).toEqual(['lost', 'unrestorable', 'unrestorable']);
       await holder.close();
     });
 
@@ -384,6 +414,29 @@ describe('SocketFile', () => {
       await holder.close();
       expect(identify(path)).toEqual(another);
       expect(hiddenNames(path)).toEqual([]);
+    });
+
+    it('comes back when the server that replaced it has died', async () => {
+      const path = tempSocketPath();
+      const holder = await hold(path, 'first');
+      await leaveDeadSocket(path);
+      await expect(holder.file?.look()).resolves.toBe('held');
+      expect(holder.reports).toEqual(['replaced', 'lost', 'restored']);
+      await expect(whoAnswers(path)).resolves.toBe('first');
+      expect(list(path)).toHaveLength(2);
+    });
+
+    it.each(['a regular file', 'a directory'])('does not touch %s that replaced it', async (what) => {
+      const path = tempSocketPath();
+      const holder = await hold(path, 'first');
+      fs.unlinkSync(path);
+      if (what === 'a directory') fs.mkdirSync(path);
+      else fs.writeFileSync(path, 'mine');
+      const before = identify(path);
+      await expect(holder.file?.look()).resolves.toBe('replaced');
+      await holder.close();
+      expect(identify(path)).toEqual(before);
+      expect(list(path)).toEqual([basename(path)]);
     });
 
     it('puts the hidden name back', async () => {
@@ -503,8 +556,8 @@ describe('SocketFile', () => {
       const second = newHolder('second');
       const renames = jest.spyOn(fs, 'renameSync');
       const unlinks = jest.spyOn(fs, 'unlinkSync');
-      await second.claim(path, { takeOver: true });
-      expect(renames.mock.calls.map(([, to]) => to)).toEqual([path]);
+      await second.claim(path, { mayReplace: () => true });
+      expect(renames.mock.calls.filter(([from, to]) => from === path || to === path)).toHaveLength(1);
       expect(unlinks.mock.calls.map(([name]) => name)).not.toContain(path);
       await expect(first.file?.look()).resolves.toBe('replaced');
       await expect(whoAnswers(path)).resolves.toBe('second');
@@ -513,9 +566,21 @@ describe('SocketFile', () => {
       expect(list(path)).toHaveLength(2);
     });
 
+    it('replaces nobody but whose consent it has', async () => {
+      const path = tempSocketPath();
+      await hold(path, 'first');
+      const asked = identify(path)?.key;
+      await listenRudely(path);
+      const third = identify(path);
+      const mayReplace = jest.fn((key: string) => key === asked);
+      await expect(newHolder('second').claim(path, { mayReplace })).rejects.toThrow(AddressInUseError);
+      expect(mayReplace.mock.calls).toEqual([[third?.key]]);
+      expect(identify(path)).toEqual(third);
+    });
+
     it('claims a free path too', async () => {
       const path = tempSocketPath();
-      await hold(path, 'second', { takeOver: true });
+      await hold(path, 'second', { mayReplace: () => true });
       await expect(whoAnswers(path)).resolves.toBe('second');
       expect(list(path)).toHaveLength(2);
     });
@@ -604,11 +669,11 @@ describe('SocketFile', () => {
       await expect(whoAnswers(path)).resolves.toBe('first');
     });
 
-    it('leaves others alone, and is taken over only with takeOver', async () => {
+    it('leaves others alone, and is taken over only by permission', async () => {
       const path = tempSocketPath();
       const first = await hold(path, 'first', { link: refuseLink });
       await expect(newHolder('second').claim(path, { link: refuseLink })).rejects.toThrow(AddressInUseError);
-      await hold(path, 'third', { link: refuseLink, takeOver: true });
+      await hold(path, 'third', { link: refuseLink, mayReplace: () => true });
       await expect(first.file?.look()).resolves.toBe('replaced');
       await first.close();
       await expect(whoAnswers(path)).resolves.toBe('third');
@@ -619,7 +684,7 @@ describe('SocketFile', () => {
       const holder = await hold(path, 'first', { link: refuseLink });
       fs.unlinkSync(path);
       await expect(holder.file?.look()).resolves.toBe('lost');
-      expect(holder.reports).toEqual(['lost']);
+      expect(holder.reports).toEqual(['lost', 'unrestorable']);
     });
   });
 });
