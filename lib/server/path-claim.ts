@@ -1,10 +1,17 @@
 import cluster from 'node:cluster';
 import { once } from 'node:events';
-import { chmodSync, chownSync, renameSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, renameSync } from 'node:fs';
 import type { Server } from 'node:net';
+import { dirname } from 'node:path';
 import { AddressInUseError, ListenError } from '../errors/address.errors.js';
 import { probePath } from './path-probe.js';
-import { errorCode, identify, removeQuietly, type HiddenNames } from './socket-path.js';
+import {
+  errorCode,
+  identify,
+  removeDirectoryQuietly,
+  removeQuietly,
+  type HiddenNames,
+} from './socket-path.js';
 import { removeStale, withLock } from './stale-socket.js';
 
 export interface PathClaimOptions {
@@ -15,8 +22,8 @@ export interface PathClaimOptions {
   readonly backlog: number;
   /** How long a server found at the path gets to greet, so that it can be named. Milliseconds. */
   readonly probeTimeoutMs: number;
-  /** Put ours over whatever socket stands at the path: its owner has consented. @default false */
-  readonly takeOver?: boolean;
+  /** Whether ours may be put over the socket with this identity, because its owner has consented. @default never */
+  readonly mayReplace?: (key: string) => boolean;
 }
 
 /** How a file gets its final name. */
@@ -39,34 +46,62 @@ const LINK_REFUSED: ReadonlySet<string | undefined> = new Set([
 /** An attempt is repeated when what stood at the path is gone: more than this is no coincidence. */
 const MAX_ATTEMPTS = 50;
 
-/** Listens on the hidden name and gives the file its mode and group. @throws AddressInUseError, ListenError */
+/**
+ * Listens, gives the file its mode and group, and then its hidden name. Until then it is in a directory that no
+ * other user may enter: a socket is made with whatever mode the process's mask leaves, and that mask is left alone,
+ * for it would also hit the files that other threads make at this moment, and worker threads may not set it.
+ * @param cell the socket in that directory, which is made and removed here
+ * @throws AddressInUseError, ListenError
+ */
 export async function bindHidden(
   server: Server,
+  cell: string,
   hidden: string,
   path: string,
   options: PathClaimOptions,
 ): Promise<void> {
-  const { mode, group, backlog } = options;
   try {
-    server.listen({ path: hidden, backlog });
+    mkdirSync(dirname(cell), 0o700);
+  } catch (error) {
+    throw bindFailure(path, error);
+  }
+  try {
+    await bindInPlace(server, cell, path, options);
+    try {
+      renameSync(cell, hidden);
+    } catch (error) {
+      server.close();
+      throw error;
+    }
+  } finally {
+    removeDirectoryQuietly(dirname(cell));
+  }
+}
+
+/**
+ * The same without the directory. For the workers of a cluster: the primary makes their socket, with its own mask,
+ * and removes it by this name when the last of them has closed.
+ */
+export async function bindInPlace(
+  server: Server,
+  name: string,
+  path: string,
+  { mode, group, backlog }: PathClaimOptions,
+): Promise<void> {
+  try {
+    server.listen({ path: name, backlog });
     await once(server, 'listening');
   } catch (error) {
     throw bindFailure(path, error);
   }
   try {
-    // Not by the process's mask: it would also hit the files that other threads make at this moment, and worker
-    // threads may not set it.
-    chmodSync(hidden, mode);
-    if (group !== undefined) chownSync(hidden, -1, group);
+    if (group !== undefined) chownSync(name, -1, group);
+    chmodSync(name, mode);
   } catch (error) {
-    await unlisten(server);
+    // Node removes the name that the server was bound to.
+    server.close();
     throw error;
   }
-}
-
-/** Node removes the name that the server was bound to. */
-export function unlisten(server: Server): Promise<void> {
-  return new Promise((resolve) => server.close(() => resolve()));
 }
 
 /**
@@ -103,7 +138,7 @@ async function place(
     // Another worker of the same cluster was faster.
     if (found.key === key) return;
     if (found.kind !== 'socket') throw new AddressInUseError(path, `${found.kind}, which is left alone`);
-    if (options.takeOver === true) {
+    if (options.mayReplace?.(found.key) === true) {
       placing.over();
       return;
     }

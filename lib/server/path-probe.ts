@@ -1,12 +1,14 @@
 import { connect } from 'node:net';
 import { Connection } from '../connection/connection.js';
-import { readGreeting } from '../protocol/guards.js';
+import { readGreeting, type GreetingInfo } from '../protocol/guards.js';
 
 /** What answers at a socket path: nobody any more, nothing at all, or a server, described for people. */
 export type ProbeResult =
   { readonly state: 'stale' | 'missing' } | { readonly state: 'alive'; readonly holder: string };
 
 const MAX_GREETING_BYTES = 64 * 1024;
+/** Somebody else's text goes into our messages. */
+const MAX_TEXT = 100;
 
 /** Connects, and reads the greeting if there is one within `timeoutMs`. Sends nothing. In doubt it is alive. */
 export function probePath(path: string, timeoutMs: number): Promise<ProbeResult> {
@@ -22,12 +24,7 @@ export function probePath(path: string, timeoutMs: number): Promise<ProbeResult>
       socket,
       {
         onMessage: ({ data }) => {
-          const { accountId, connectionId } = readGreeting(data);
-          alive(
-            connectionId === ''
-              ? 'a running server'
-              : `a running server (account "${accountId}", connection ${connectionId})`,
-          );
+          alive(describeServer(readGreeting(data)));
         },
         onEnd: () => alive('a running server that ends connections at once'),
         onClose: () => alive('a running server of another kind'),
@@ -49,4 +46,11 @@ export function probePath(path: string, timeoutMs: number): Promise<ProbeResult>
       else alive('a running server that does not answer');
     });
   });
+}
+
+/** Who it is, as far as its greeting tells. */
+export function describeServer({ accountId, connectionId }: GreetingInfo): string {
+  if (connectionId === '') return 'a running server';
+  const account = accountId === '' ? '' : `account ${JSON.stringify(accountId.slice(0, MAX_TEXT))}, `;
+  return `a running server (${account}connection ${connectionId.slice(0, MAX_TEXT)})`;
 }

@@ -3,7 +3,8 @@ import { lutimesSync } from 'node:fs';
 import type { Server } from 'node:net';
 import { ListenError } from '../errors/address.errors.js';
 import { UnixSocketError } from '../errors/unix-socket.error.js';
-import { bindHidden, placeAt, unlisten, type PathClaimOptions } from './path-claim.js';
+import { bindHidden, bindInPlace, placeAt, type PathClaimOptions } from './path-claim.js';
+import { probePath } from './path-probe.js';
 import {
   ensureDirectory,
   HiddenNames,
@@ -13,7 +14,7 @@ import {
   stablePath,
   type MakeLink,
 } from './socket-path.js';
-import { sweep } from './stale-socket.js';
+import { removeStale, sweep } from './stale-socket.js';
 
 export interface SocketFileOptions extends PathClaimOptions {
   readonly path: string;
@@ -26,8 +27,10 @@ export interface SocketFileOptions extends PathClaimOptions {
 export interface SocketFileEvents {
   /** The file vanished. It is put back if that can be done. */
   onPathLost(): void;
+  /** It cannot: the hidden name is gone too. Only a new socket can help. Told at every look. */
+  onPathUnrestorable(): void;
   onPathRestored(): void;
-  /** Another server's file stands there. It is not touched. */
+  /** Somebody else's file stands there. It is not touched, unless it is the socket of a server that has died. */
   onPathReplaced(): void;
 }
 
@@ -39,10 +42,10 @@ const TOUCH_INTERVAL_MS = 3_600_000;
 /**
  * The file by which a listening Unix socket is reached, from claiming its name to giving it up.
  *
- *     bind hidden name ─► mode, group ─► link to path ─► held ⇄ lost, replaced ─► released
+ *     bind ─► mode, group ─► hidden name ─► link to path ─► held ⇄ lost, replaced ─► released
  *
- * The hidden name stays as a second link: it keeps the inode number from being reused, the path is restored from
- * it, and it is what Node removes when the server closes, whoever has the path by then.
+ * The hidden name stays as a second link: it keeps the inode number from being reused, and the path is restored from
+ * it. What Node removes when the server closes is neither of the two, whoever has the path by then.
  *
  * The workers of a cluster share one socket, which the primary binds to one hidden name. Each worker has a link of
  * its own, so that the last one to go knows that it is the last: no other link of a running process is left.
@@ -52,6 +55,7 @@ export class SocketFile {
   private readonly timer: NodeJS.Timeout | undefined;
   private touchedAt = performance.now();
   private isWatchPaused = false;
+  private reclaiming: Promise<void> | undefined;
 
   /**
    * Binds `server` and puts its socket at the path. If that fails, the server does not listen and may be used again.
@@ -64,33 +68,35 @@ export class SocketFile {
   ): Promise<SocketFile> {
     const path = stablePath(options.path);
     const names = new HiddenNames(path, options.link);
-    const bound = cluster.isWorker ? names.shared(process.ppid) : names.make();
-    const own = cluster.isWorker ? names.make() : bound;
+    const own = names.make();
+    const shared = cluster.isWorker ? names.shared(process.ppid) : own;
+    const cell = names.makeCell();
     try {
       ensureDirectory(path);
       await sweep(names);
-      await bindHidden(server, bound, path, options);
+      if (cluster.isWorker) await bindInPlace(server, shared, path, options);
+      else await bindHidden(server, cell, own, path, options);
     } catch (error) {
       throw asListenError(path, error);
     }
     try {
-      const key = identify(bound)?.key;
+      const key = identify(shared)?.key;
       if (key === undefined) throw new ListenError(path, 'its socket vanished while it was being made');
-      if (own !== bound) names.link(bound, own);
-      await placeAt(names, bound, key, options);
-      return new SocketFile(names, bound, own, key, options.watchIntervalMs, events);
+      if (own !== shared) names.link(shared, own);
+      await placeAt(names, shared, key, options);
+      return new SocketFile(names, shared, own, key, options.watchIntervalMs, events);
     } catch (error) {
-      if (own !== bound) removeQuietly(own);
-      await unlisten(server);
+      removeQuietly(own);
+      server.close();
       throw asListenError(path, error);
     }
   }
 
   private constructor(
     private readonly names: HiddenNames,
-    /** The name that the server is bound to; the primary's, in a cluster. */
-    private readonly bound: string,
-    /** A link that is this process's alone; in a cluster another one than the bound name. */
+    /** The hidden name; in a cluster the one that the primary bound. */
+    private readonly shared: string,
+    /** A hidden name that is this process's alone; in a cluster another one. */
     private readonly own: string,
     private readonly key: string,
     watchIntervalMs: number,
@@ -108,6 +114,7 @@ export class SocketFile {
   async look(): Promise<SocketFileState> {
     this.isWatchPaused = false;
     if (this.state !== 'released') this.check();
+    await this.reclaiming;
     return this.state;
   }
 
@@ -124,7 +131,7 @@ export class SocketFile {
     if (this.isShared()) return;
     this.removePath();
     // A worker that joined meanwhile may have found the path as it should be, before it was removed.
-    if (this.isShared()) this.restore(this.bound);
+    if (this.isShared()) this.restore(this.shared);
   }
 
   /** Removes what is left, once the socket has been closed. Idempotent. Never rejects. */
@@ -150,12 +157,27 @@ export class SocketFile {
       this.moveTo('held');
       this.keepAlive();
     } else if (found === undefined) {
-      const isBack = this.restore(this.own);
+      const isBack = this.restore(this.own) || this.restore(this.shared);
       this.moveTo('lost');
       if (isBack) this.moveTo('held');
+      else if (this.state === 'lost' && !isQuietly(this.own, this.key)) this.events.onPathUnrestorable();
     } else {
       this.moveTo('replaced');
+      this.reclaiming ??= this.reclaim(found).finally(() => (this.reclaiming = undefined));
     }
+  }
+
+  /** Comes back to the path if the server that replaced ours there has died since. Never rejects. */
+  private async reclaim(key: string): Promise<void> {
+    const { path } = this.names;
+    try {
+      if (identify(path)?.kind !== 'socket' || (await probePath(path, 0)).state !== 'stale') return;
+      await removeStale(this.names, path, key);
+    } catch {
+      // Not permitted; the next look may do better.
+      return;
+    }
+    if (!this.isWatchPaused && this.state !== 'released') this.check();
   }
 
   private moveTo(state: SocketFileState): void {
@@ -172,7 +194,8 @@ export class SocketFile {
 
   /** Somebody may tidy up hidden files, or old ones. */
   private keepAlive(): void {
-    if (!isQuietly(this.own, this.key)) this.linkQuietly(this.names.path, this.own);
+    for (const name of new Set([this.own, this.shared]))
+      if (!isQuietly(name, this.key)) this.linkQuietly(this.names.path, name);
     if (performance.now() - this.touchedAt < TOUCH_INTERVAL_MS) return;
     this.touchedAt = performance.now();
     const now = new Date();
@@ -195,7 +218,7 @@ export class SocketFile {
   private isShared(): boolean {
     let isShared = false;
     for (const { path, owner } of this.names.list()) {
-      if (owner === undefined || path === this.bound || !isQuietly(path, this.key)) continue;
+      if (owner === undefined || path === this.shared || !isQuietly(path, this.key)) continue;
       if (owner === process.pid) continue;
       if (isRunning(owner)) isShared = true;
       else removeQuietly(path);

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { linkSync, lstatSync, mkdirSync, readdirSync, renameSync, unlinkSync } from 'node:fs';
+import { linkSync, lstatSync, mkdirSync, readdirSync, renameSync, rmdirSync, unlinkSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { ListenError } from '../errors/address.errors.js';
 import { PathTooLongError } from '../errors/option.errors.js';
@@ -63,6 +63,8 @@ export interface HiddenName {
 
 /** A process id in base 36: at most 2^22 on Linux. Always as long, so that no path fits on some days only. */
 const OWNER_CHARS = 5;
+/** The only name in a directory that keeps a socket from others. */
+export const CELL_NAME = 's';
 /** As many as leave the name of a lock no longer than the others. */
 const LOCK_CHARS = 9;
 
@@ -70,8 +72,9 @@ const LOCK_CHARS = 9;
  * Hidden names beside a path, and what is done with them. All of them are short, so that they fit into `sun_path`
  * wherever the path does or nearly so.
  *
- *     .<hash of the name>.<process>.<random>    a socket of that process, or one that it is removing
- *     .<hash of the name>..<what>               a lock: a socket bound by whoever has it
+ *     .<hash of the name>.<process>.<random>      a socket of that process, or one that it is removing
+ *     .<hash of the name>.<process>.<random>/s    one that is not ready to be seen
+ *     .<hash of the name>..<what>                 a lock: a socket bound by whoever has it
  *
  * Everything here is synchronous: between looking and acting, nothing else of this process gets its turn.
  */
@@ -89,10 +92,12 @@ export class HiddenNames {
 
   /** @throws PathTooLongError if the directory leaves no room for it */
   make(owner: number = process.pid, suffix: string = randomBytes(3).toString('base64url')): string {
-    const name = this.beside(`${owner.toString(36).padStart(OWNER_CHARS, '0')}.${suffix}`);
-    const bytes = Buffer.byteLength(name);
-    if (bytes > MAX_PATH_BYTES) throw new PathTooLongError(this.path, bytes, MAX_PATH_BYTES, name);
-    return name;
+    return this.fitting(this.beside(`${owner.toString(36).padStart(OWNER_CHARS, '0')}.${suffix}`));
+  }
+
+  /** A name in a directory that is still to be made. @throws PathTooLongError */
+  makeCell(): string {
+    return this.fitting(join(this.make(), CELL_NAME));
   }
 
   /** The name on which the workers of one cluster agree. */
@@ -144,12 +149,20 @@ export class HiddenNames {
         if (identify(path) === undefined) renameSync(aside, path);
         return;
       }
+      // A third one was faster. A server finds that out by itself; nothing else is ever deleted.
+      if (identify(aside)?.kind !== 'socket') return;
     }
     removeQuietly(aside);
   }
 
   private beside(name: string): string {
     return join(this.directory, this.prefix + name);
+  }
+
+  private fitting(name: string): string {
+    const bytes = Buffer.byteLength(name);
+    if (bytes > MAX_PATH_BYTES) throw new PathTooLongError(this.path, bytes, MAX_PATH_BYTES, name);
+    return name;
   }
 }
 
@@ -158,6 +171,15 @@ export function removeQuietly(path: string): void {
     unlinkSync(path);
   } catch {
     // Gone already, or not ours to remove any more.
+  }
+}
+
+/** Only an empty one. */
+export function removeDirectoryQuietly(path: string): void {
+  try {
+    rmdirSync(path);
+  } catch {
+    // Gone already, or in use.
   }
 }
 

@@ -25,7 +25,7 @@ import { Peer, type PeerOwner } from './peer.js';
 import { PeerRegistry } from './peer-registry.js';
 import { PushOperator, type PushTarget } from './push.js';
 import type { SlowConsumerPolicy } from './push-queue.js';
-import { TAKE_OVER_GRANTED, TAKE_OVER_REFUSED } from './take-over.js';
+import { CONSENT_MS, TAKE_OVER_GRANTED, TAKE_OVER_REFUSED } from './take-over.js';
 import type { ServerCloseReport, ServerStats, SocketServerEvents } from './server-reports.js';
 import { RequestHandlerRegistry, type RequestHandlerFunction } from './request-handler-registry.js';
 import { runFunctionHandler } from './run-function-handler.js';
@@ -64,6 +64,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   private readonly deadlines = new Deadlines();
   /** The server that is taking our path at the moment. */
   private successor: Peer | undefined;
+  private consentTimer: NodeJS.Timeout | undefined;
   private closing: Promise<ServerCloseReport> | undefined;
   private onEmpty: (() => void) | undefined;
 
@@ -243,12 +244,13 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   onUpgraded(): void {}
 
   onTakeOverAsked(peer: Peer): void {
-    if (!this.options.takeOver || this.isClosing || this.successor !== undefined) {
+    const { takeOver } = this.options;
+    if (!takeOver || this.isClosing || this.successor !== undefined || !this.listener.letGo()) {
       peer.notify(TAKE_OVER_REFUSED, 'The server does not give up its path.');
       return;
     }
     this.successor = peer;
-    this.listener.letGo();
+    this.consentTimer = setTimeout(() => peer.close(), CONSENT_MS);
     peer.notify(TAKE_OVER_GRANTED, 'The path may be taken.');
   }
 
@@ -298,6 +300,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   /** The successor has what it wanted, or has failed. */
   private async onSuccessorGone(): Promise<void> {
     this.successor = undefined;
+    clearTimeout(this.consentTimer);
     if (!(await this.listener.looksTaken())) return;
     this.events.onTakenOver?.();
     await this.close();

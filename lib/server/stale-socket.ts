@@ -1,13 +1,25 @@
+import { lstatSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { join } from 'node:path';
 import { ListenError } from '../errors/address.errors.js';
 import { probePath } from './path-probe.js';
-import { errorCode, identify, isRunning, type HiddenNames } from './socket-path.js';
+import {
+  CELL_NAME,
+  errorCode,
+  identify,
+  isRunning,
+  removeDirectoryQuietly,
+  removeQuietly,
+  type HiddenNames,
+} from './socket-path.js';
 
 const LOCK_RETRY_MS = 5;
-/** Locks are held for milliseconds. Whoever has one for longer is stopped, not dead. */
-const LOCK_PATIENCE_MS = 5_000;
+/** Locks are held for milliseconds. Whoever has one for longer is stopped, or only wants to be a nuisance. */
+const LOCK_PATIENCE_MS = 2_000;
 /** Between its bind() and its listen() a starting server refuses connections as a dead one does. */
 const SECOND_LOOK_MS = 20;
+/** A directory for a socket that is being made exists for less than a millisecond. */
+const OLD_CELL_MS = 10_000;
 
 /**
  * Removes the dead socket with this identity from `path`; nothing happens if another one stands there by now, or it
@@ -34,15 +46,14 @@ export function removeStale(names: HiddenNames, path: string, key: string): Prom
 
 /**
  * Runs `work` while nobody else has this lock: a socket bound to its name, which succeeds for one only, also for
- * processes in different containers. Whether its holder lives is asked like that of any socket.
- * @throws ListenError if it cannot be had
+ * processes in different containers. Whether its holder lives is asked like that of any socket. If it cannot be
+ * had, `work` runs without: what it protects against takes two processes at work within the same microseconds.
+ * @throws ListenError if no file can be made in the directory
  */
 export async function withLock<T>(names: HiddenNames, lock: string, work: () => Promise<T>): Promise<T> {
   const deadline = performance.now() + LOCK_PATIENCE_MS;
   let unlock = await tryLock(names, lock);
-  while (unlock === undefined) {
-    if (performance.now() > deadline)
-      throw new ListenError(names.path, `another process is claiming it and does not finish (${lock})`);
+  while (unlock === undefined && performance.now() < deadline) {
     const holder = identify(lock);
     const isDead = holder?.kind === 'socket' && (await probePath(lock, 0)).state === 'stale';
     if (isDead) await removeStale(names, lock, holder.key);
@@ -52,7 +63,7 @@ export async function withLock<T>(names: HiddenNames, lock: string, work: () => 
   try {
     return await work();
   } finally {
-    unlock();
+    unlock?.();
   }
 }
 
@@ -61,10 +72,21 @@ export async function sweep(names: HiddenNames): Promise<void> {
   for (const { path, owner } of names.list()) {
     // In a container each start has the same number: our own number says nothing, nor does that of our parent.
     if (owner !== undefined && owner !== process.pid && owner !== process.ppid && isRunning(owner)) continue;
-    const found = identify(path);
-    if (found?.kind !== 'socket' || (await probePath(path, 0)).state !== 'stale') continue;
     // What stays will be found again by the next start; it is no reason not to start.
-    await removeStale(names, path, found.key).catch(() => undefined);
+    await sweepOne(names, path).catch(() => undefined);
+  }
+}
+
+async function sweepOne(names: HiddenNames, path: string): Promise<void> {
+  const found = identify(path);
+  if (found?.kind === 'a directory') {
+    if (Date.now() - lstatSync(path).mtimeMs < OLD_CELL_MS) return;
+    const inside = join(path, CELL_NAME);
+    if (identify(inside)?.kind === 'socket' && (await probePath(inside, 0)).state === 'stale')
+      removeQuietly(inside);
+    removeDirectoryQuietly(path);
+  } else if (found?.kind === 'socket' && (await probePath(path, 0)).state === 'stale') {
+    await removeStale(names, path, found.key);
   }
 }
 

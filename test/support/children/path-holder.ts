@@ -38,6 +38,7 @@ export class PathHolder {
     const all = { mode: 0o600, backlog: 511, probeTimeoutMs: 500, watchIntervalMs: 0, ...options, path };
     const events: SocketFileEvents = {
       onPathLost: () => this.reports.push('lost'),
+      onPathUnrestorable: () => this.reports.push('unrestorable'),
       onPathRestored: () => this.reports.push('restored'),
       onPathReplaced: () => this.reports.push('replaced'),
     };
