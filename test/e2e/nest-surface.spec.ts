@@ -844,18 +844,28 @@ describe('Shutting down', () => {
     await app.close();
   });
 
-  it('of a client waits for answers, and tells what it gave up', async () => {
-    const { client, journal } = await running({ drainTimeoutMs: 20 });
-    const lost = rejection(client.request('never', 1));
-    await journal.have(1);
+  it('of a client waits for answers, and takes no more calls', async () => {
+    const { client } = await running({ drainTimeoutMs: 5_000 });
+    await client.connect();
     const stream = client.request('stream', 3);
     const closing = client.close();
     expect(client.close()).toBe(closing);
     expect(await failure(client.send('echo', 1))).toBeInstanceOf(ClientClosedError);
     expect(await rejection(client.connect())).toBeInstanceOf(ClientClosedError);
     expect(await stream).toBe(2);
-    expect(await closing).toEqual({ unanswered: 1, notSent: 0 });
+    expect(await closing).toEqual({ unanswered: 0, notSent: 0 });
+  });
+
+  it('of a client tells what it gave up', async () => {
+    const { client, journal } = await running({ drainTimeoutMs: 20 });
+    const lost = rejection(client.request('never', 1));
+    await journal.have(1);
+    expect(await client.close()).toEqual({ unanswered: 1, notSent: 0 });
     expect(await lost).toMatchObject({ code: 'CLIENT_CLOSED', delivery: 'sentNoReply' });
+    const lonely = newClient({ path: tempSocketPath() });
+    const waiting = rejection(lonely.request('echo', 1));
+    expect(await lonely.close()).toEqual({ unanswered: 0, notSent: 1 });
+    expect(await waiting).toMatchObject({ code: 'CLIENT_CLOSED', delivery: 'notSent' });
   });
 });
 
@@ -1030,7 +1040,7 @@ describe('request()', () => {
     const error = await rejection(client.request('never', 1, { timeoutMs: 30 }));
     expect(error).toBeInstanceOf(RequestTimeoutError);
     expect(error).toMatchObject({ pattern: 'never', timeoutMs: 30, delivery: 'sentNoReply' });
-    expect(journal.entries).toEqual([['never', 1]]);
+    expect(await journal.have(1)).toEqual([['never', 1]]);
     expect(client.getStats()).toMatchObject({ timeouts: 1, pending: 0 });
     expect(await client.request('echo', 'well')).toBe('well');
   });
