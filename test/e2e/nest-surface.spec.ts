@@ -548,9 +548,10 @@ describe('UnixSocketContext', () => {
       const expected = { data: 1, metadata: { traceparent: '00-1' } };
       expect(await lastValueFrom(client.send('metadata', 1))).toEqual(expected);
       expect(await client.request('metadata', 1)).toEqual(expected);
-      expect(await client.request('metadata', 1, { meta: { own: 'x' } })).toEqual({
+      // What the call itself says comes first.
+      expect(await client.request('metadata', 1, { meta: { own: 'x', traceparent: '00-2' } })).toEqual({
         data: 1,
-        metadata: { traceparent: '00-1', own: 'x' },
+        metadata: { traceparent: '00-2', own: 'x' },
       });
       const record = new UnixSocketRecordBuilder(1).setMetadata({ own: 'y' }).build();
       expect(await lastValueFrom(client.send('metadata', record))).toEqual({
@@ -1114,16 +1115,20 @@ describe('Pushes', () => {
     const { server, client } = await running();
     const journal = new Journal();
     client.onPush('price', async (data) => {
+      journal.add(['begun', data]);
       const sum = await client.request({ cmd: 'sum' }, [data, 1]);
-      const echo = await lastValueFrom(client.send('echo', sum));
-      journal.add([data, echo]);
+      journal.add(['done', await lastValueFrom(client.send('echo', sum))]);
     });
     await client.connect();
     for (const price of [1, 2, 3]) server.push('price', price);
-    expect(await journal.have(3)).toEqual([
-      [1, 2],
-      [2, 3],
-      [3, 4],
+    // One after the other.
+    expect(await journal.have(6)).toEqual([
+      ['begun', 1],
+      ['done', 2],
+      ['begun', 2],
+      ['done', 3],
+      ['begun', 3],
+      ['done', 4],
     ]);
   });
 
