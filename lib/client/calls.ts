@@ -149,22 +149,24 @@ export class Calls implements CallHost {
     call.fail(new ConnectionLostError(this.label, { delivery: 'sentNoReply', cause }));
   }
 
-  /** There will be no connection for now. Returns how many calls waited for one. */
-  failWaiting(error: UnixSocketError): number {
+  /** The calls that have not ended. */
+  open(): PendingCall[] {
+    return this.all.toArray();
+  }
+
+  /** There will be no connection for now. */
+  failWaiting(error: UnixSocketError): void {
     const calls = this.waiting.takeAll();
     const reason = error.delivery === 'notSent' ? error : new NotConnectedError(this.label, error);
     for (const call of calls) call.fail(reason);
-    return calls.length;
   }
 
-  /** The link closes: nobody answers any more. Returns how many calls were in flight. */
-  failPending(): number {
-    const calls = this.all.toArray();
-    for (const call of calls) {
+  /** The link closes: nobody answers any more. */
+  failPending(): void {
+    for (const call of this.all.toArray()) {
       this.tellCancelled(call);
       call.fail(new ClientClosedError('sentNoReply'));
     }
-    return calls.length;
   }
 
   release(call: PendingCall): void {

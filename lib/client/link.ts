@@ -4,7 +4,7 @@ import {
   ConnectTimeoutError,
   ServerGoingAwayError,
 } from '../errors/connection.errors.js';
-import type { UnixSocketError } from '../errors/unix-socket.error.js';
+import type { Delivery, UnixSocketError } from '../errors/unix-socket.error.js';
 import { resolveLinkOptions, type LinkOptions, type ResolvedLinkOptions } from '../options/client-options.js';
 import { endpointLabel } from '../options/endpoint.js';
 import { readMeta } from '../protocol/guards.js';
@@ -154,7 +154,8 @@ export class Link implements SessionOwner, CallRoute {
    * connection. Idempotent.
    */
   close(): Promise<LinkCloseReport> {
-    this.closing ??= this.shut();
+    // Not within this call: whoever hears of the end while it begins may ask for it too, or make calls.
+    this.closing ??= Promise.resolve().then(() => this.shut());
     return this.closing;
   }
 
@@ -296,16 +297,18 @@ export class Link implements SessionOwner, CallRoute {
   private async shut(): Promise<LinkCloseReport> {
     clearTimeout(this.backoffTimer);
     this.moveTo('draining');
-    const notSent = this.calls.failWaiting(new ClientClosedError('notSent'));
+    const open = this.calls.open();
+    this.calls.failWaiting(new ClientClosedError('notSent'));
     this.readyWaiters.rejectAll(new ClientClosedError('notSent'));
     if (this.session?.isReady === false) this.session.end();
     await this.until(() => this.calls.pendingCount === 0, this.options.drainTimeoutMs);
-    const unanswered = this.calls.failPending();
+    this.calls.failPending();
     this.moveTo('closed');
     this.session?.end();
     for (const session of this.retired) session.end();
     await this.until(() => this.session === undefined && this.retired.size === 0, undefined);
-    return Object.freeze({ unanswered, notSent });
+    const countOf = (delivery: Delivery): number => open.filter((call) => call.failedAs === delivery).length;
+    return Object.freeze({ unanswered: countOf('sentNoReply'), notSent: countOf('notSent') });
   }
 
   /** Resolves once `isReached`, or after `timeoutMs`. */

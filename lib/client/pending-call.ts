@@ -2,7 +2,7 @@ import type { DeadlineLane, Expiring } from '../connection/deadlines.js';
 import type { Slotted } from '../connection/slots.js';
 import { RequestTimeoutError } from '../errors/call.errors.js';
 import { ConnectionLostError } from '../errors/connection.errors.js';
-import type { UnixSocketError } from '../errors/unix-socket.error.js';
+import type { Delivery, UnixSocketError } from '../errors/unix-socket.error.js';
 import type { Metadata } from '../protocol/guards.js';
 import type { Session } from './session.js';
 
@@ -58,6 +58,8 @@ export class PendingCall implements Expiring, Slotted {
   hasDelivered = false;
   /** How often it has been put back to be sent again. */
   repeats = 0;
+  /** If it has failed: what its error says of it. */
+  failedAs: Delivery | undefined;
   /** Whether an earlier sending was lost, so that it may have run although it waits. */
   mayHaveRun = false;
 
@@ -103,6 +105,7 @@ export class PendingCall implements Expiring, Slotted {
     const truth = isSaidNotSent
       ? new ConnectionLostError(this.host.label, { delivery: 'sentNoReply', cause: error })
       : error;
+    this.failedAs = truth.delivery;
     this.host.noteFailure(truth);
     this.observer.error(truth);
   }
