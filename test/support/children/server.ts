@@ -21,6 +21,7 @@ const server = new SocketServer(readOptions<SocketServerOptions>(), {
     report({ event: 'disconnect', id, code: (cause as { code?: string } | undefined)?.code ?? null }),
   onRefused: (reason) => report({ event: 'refused', reason }),
   onTrouble: (error) => report({ event: 'trouble', message: error.message }),
+  onTakenOver: () => report({ event: 'takenOver' }),
 });
 
 let release: () => void = () => undefined;
@@ -29,6 +30,7 @@ const released = new Promise<void>((resolve) => (release = resolve));
 server
   .handle('echo', (data) => data)
   .handle('sleep', ({ ms }: { ms: number }) => delay(ms))
+  .handle('slowEcho', ({ ms, value }: { ms: number; value: unknown }) => delay(ms, value))
   .handle('blob', ({ bytes }: { bytes: number }) => 'x'.repeat(bytes))
   .handle('hold', () => released)
   .handle('pid', () => process.pid);
