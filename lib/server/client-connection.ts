@@ -50,7 +50,11 @@ export interface ClientConnection {
 /** What a call needs of the connection it came from. */
 export interface Caller extends ClientConnection {
   readonly maxFrameBytes: number;
-  sendFrame(frame: Frame, type: MessageType): void;
+  /**
+   * @param isOneOfMany a value of a stream, or an answer given again: no slot bounds how many there are, so a client
+   * that leaves too much unread is disconnected
+   */
+  sendFrame(frame: Frame, type: MessageType, isOneOfMany?: boolean): void;
   /** Counts a failure under its code. */
   noteError(code: string): void;
 }

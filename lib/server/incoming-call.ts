@@ -118,7 +118,7 @@ export class IncomingCall implements Expiring, Slotted {
   /** One value of a stream. A plain peer gets the last one only, as `lastValueFrom` would give it. */
   next(value: unknown, isPacket = false): void {
     if (this.isSettled) return;
-    if (this.caller.isUpgraded) this.answer(value, isPacket ? MORE + PACKET : MORE);
+    if (this.caller.isUpgraded) this.answer(value, isPacket ? MORE + PACKET : MORE, true);
     else this.heldValue = value;
   }
 
@@ -167,9 +167,10 @@ export class IncomingCall implements Expiring, Slotted {
     this.stop();
   }
 
-  private answer(value: unknown, extras: string): void {
-    this.transmit(() =>
-      encodeResponse(this.message.id, encodeJson(value), extras, this.caller.maxFrameBytes),
+  private answer(value: unknown, extras: string, isOneOfMany = false): void {
+    this.transmit(
+      () => encodeResponse(this.message.id, encodeJson(value), extras, this.caller.maxFrameBytes),
+      isOneOfMany,
     );
   }
 
@@ -186,7 +187,7 @@ export class IncomingCall implements Expiring, Slotted {
   }
 
   /** What cannot be encoded becomes an error response; the connection lives. */
-  private transmit(encode: () => Frame): void {
+  private transmit(encode: () => Frame, isOneOfMany = false): void {
     if (this.message.kind === 'event') return;
     let frame: Frame;
     try {
@@ -195,11 +196,11 @@ export class IncomingCall implements Expiring, Slotted {
       const { message, code } = error as UnixSocketError;
       this.caller.noteError(code);
       frame = encodeFailure(this.message.id, message, { code, message }, Infinity);
-      (this.shared ?? this.caller).sendFrame(frame, MessageType.Response);
+      (this.shared ?? this.caller).sendFrame(frame, MessageType.Response, false);
       this.end();
       return;
     }
-    (this.shared ?? this.caller).sendFrame(frame, MessageType.Response);
+    (this.shared ?? this.caller).sendFrame(frame, MessageType.Response, isOneOfMany);
   }
 
   private settle(): void {

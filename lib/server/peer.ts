@@ -189,7 +189,9 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
     return frame.length - HEADER_BYTES <= this.maxFrameBytes && this.pushes.offer(frame, policy, key);
   }
 
-  sendFrame(frame: Frame, type: MessageType): void {
+  sendFrame(frame: Frame, type: MessageType, isOneOfMany = false): void {
+    // A single large frame is never cut off, only what piles up behind it.
+    if (isOneOfMany && this.isOverfull()) return;
     this.owner.onSent(type);
     this.connection.send(frame);
   }
@@ -341,10 +343,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
       this.connection.pause();
       return;
     }
-    if (this.connection.queuedBytes > this.options.maxSendQueueBytes) {
-      this.destroy(new SendQueueFullError(this.connection.queuedBytes, this.options.maxSendQueueBytes));
-      return;
-    }
+    if (this.isOverfull()) return;
     call.refuse(
       'OVERLOADED',
       'The server has no room for more calls of this connection; it was not started.',
@@ -359,6 +358,15 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
   private refuseWaiting(): void {
     for (const call of this.calls.takeWaiting(({ message }) => message.kind === 'request'))
       call.refuse('DRAINING', SHUTTING_DOWN);
+  }
+
+  /** Whether the client leaves so much unread that it has to go; then it goes. */
+  private isOverfull(): boolean {
+    const { queuedBytes } = this.connection;
+    const { maxSendQueueBytes } = this.options;
+    if (queuedBytes <= maxSendQueueBytes) return false;
+    this.destroy(new SendQueueFullError(queuedBytes, maxSendQueueBytes));
+    return true;
   }
 
   private onCallSettled(call: IncomingCall): void {

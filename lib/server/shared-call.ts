@@ -60,10 +60,10 @@ export class SharedCall implements Expiring {
     if (this.frames === undefined) {
       const text = 'The call was started before; its answer is too large to be kept.';
       const detail = { code: 'ANSWER_NOT_KEPT', message: text };
-      caller.sendFrame(encodeFailure(this.callId, text, detail, Infinity), MessageType.Response);
+      caller.sendFrame(encodeFailure(this.callId, text, detail, Infinity), MessageType.Response, true);
       return false;
     }
-    for (const frame of this.frames) caller.sendFrame(frame, MessageType.Response);
+    for (const frame of this.frames) caller.sendFrame(frame, MessageType.Response, true);
     return true;
   }
 
@@ -78,8 +78,8 @@ export class SharedCall implements Expiring {
     this.callers.clear();
   }
 
-  sendFrame(frame: Frame, type: MessageType): void {
-    for (const caller of this.callers) caller.sendFrame(frame, type);
+  sendFrame(frame: Frame, type: MessageType, isOneOfMany: boolean): void {
+    for (const caller of this.callers) caller.sendFrame(frame, type, isOneOfMany);
     if (this.frames === undefined) return;
     const fits = this.keptBytes + frame.length <= LARGEST_KEPT_ANSWER_BYTES;
     const more = fits ? frame.length : -this.keptBytes;
