@@ -4,14 +4,18 @@ import { Slots } from '../connection/slots.js';
 import { ErrorCounter, LatencyRecorder } from '../connection/stats.js';
 import { ClientClosedError, NotConnectedError, RefusedError } from '../errors/call.errors.js';
 import { ConnectionLostError, SendQueueFullError } from '../errors/connection.errors.js';
+import { InvalidOptionError } from '../errors/option.errors.js';
 import type { UnixSocketError } from '../errors/unix-socket.error.js';
 import type { ResolvedLinkOptions } from '../options/client-options.js';
+import { milliseconds } from '../options/rules.js';
 import { encodeNotice, encodePush, encodeRequest, extra } from '../protocol/envelope.js';
 import type { MessageBody } from '../protocol/message-body.js';
 import { OfflineQueue } from './offline-queue.js';
 import { PendingCall, type CallHost, type CallObserver, type CallOptions } from './pending-call.js';
 import { remoteError } from './remote-error.js';
 import type { Session } from './session.js';
+
+const TIMEOUT_RULE = milliseconds(0);
 
 /** What the calls need of the link they go over. */
 export interface CallRoute {
@@ -75,6 +79,7 @@ export class Calls implements CallHost {
     return this.waiting.size;
   }
 
+  /** @throws InvalidOptionError */
   begin(
     kind: 'request' | 'event',
     type: string,
@@ -83,6 +88,8 @@ export class Calls implements CallHost {
     observer: CallObserver,
   ): PendingCall {
     const timeoutMs = options.timeoutMs ?? this.options.requestTimeoutMs;
+    if (!TIMEOUT_RULE.accepts(timeoutMs))
+      throw new InvalidOptionError('timeoutMs', timeoutMs, TIMEOUT_RULE.expected);
     const now = performance.now();
     const call = new PendingCall(this, kind, type, json, timeoutMs, options, observer, now);
     call.id = `${this.idPrefix}${++this.idCount}-${this.all.add(call)}`;
@@ -167,6 +174,11 @@ export class Calls implements CallHost {
       this.tellCancelled(call);
       call.fail(new ClientClosedError('sentNoReply'));
     }
+  }
+
+  /** After the last call has ended. */
+  close(): void {
+    this.deadlines.close();
   }
 
   release(call: PendingCall): void {

@@ -307,6 +307,7 @@ export class Link implements SessionOwner, CallRoute {
     this.session?.end();
     for (const session of this.retired) session.end();
     await this.until(() => this.session === undefined && this.retired.size === 0, undefined);
+    this.calls.close();
     const countOf = (delivery: Delivery): number => open.filter((call) => call.failedAs === delivery).length;
     return Object.freeze({ unanswered: countOf('sentNoReply'), notSent: countOf('notSent') });
   }

@@ -43,6 +43,12 @@ export class Deadlines {
     }
   }
 
+  /** Stops the timers that are kept for what may still come. */
+  close(): void {
+    for (const lane of this.lanes.values()) lane.stop();
+    this.lanes.clear();
+  }
+
   private drop(lane: DeadlineLane): void {
     if (this.lanes.get(lane.timeoutMs) === lane) this.lanes.delete(lane.timeoutMs);
   }

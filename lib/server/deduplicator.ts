@@ -92,6 +92,7 @@ export class Deduplicator implements SharedCallOwner {
   /** Forgets every answer. */
   close(): void {
     for (const shared of this.finished.values()) this.forget(shared);
+    this.deadlines.close();
   }
 
   private makeRoom(wanted: number): void {

@@ -294,6 +294,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     for (const peer of [...unfinished, ...this.lingering]) cancelled += peer.abort(new ServerClosedError());
     await this.untilEmpty(undefined);
     this.deduplicator?.close();
+    this.deadlines.close();
     return Object.freeze({ cancelled, unfinishedConnections: unfinished.length });
   }
 
