@@ -1,4 +1,5 @@
 import { Duplex } from 'node:stream';
+import { AddressInUseError } from '../errors/address.errors.js';
 import type { StreamEndpoint } from '../options/endpoint.js';
 
 /**
@@ -89,10 +90,13 @@ export class MemoryEndpoint implements StreamEndpoint {
     return client;
   }
 
+  /** @throws AddressInUseError if somebody listens already */
   listen(onStream: (stream: Duplex) => void): () => void {
+    if (this.onStream !== undefined)
+      throw new AddressInUseError(this.label, 'another server of this process');
     this.onStream = onStream;
     return () => {
-      this.onStream = undefined;
+      if (this.onStream === onStream) this.onStream = undefined;
     };
   }
 
