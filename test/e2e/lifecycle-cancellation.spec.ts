@@ -523,6 +523,19 @@ describe.each(TRANSPORTS)('Deadlines over %s', (transport) => {
     expect(await answer).toBe('done');
   });
 
+  it.each([NaN, -1, Infinity, 2 ** 31, '5' as never])('cannot be %s', async (timeoutMs) => {
+    const client = makeClient(freeAddress(transport));
+    const failure = { name: 'InvalidOptionError', option: 'timeoutMs', value: timeoutMs };
+    const data = new UnixSocketRecordBuilder(1).setTimeout(timeoutMs).build();
+    for (const call of [
+      client.request('it', 1, { timeoutMs }),
+      firstValueFrom(client.send('it', data)),
+      firstValueFrom(client.emit('it', data)),
+    ])
+      expect(await rejectionOf(call)).toMatchObject(failure);
+    expect(client.getStats()).toMatchObject({ waiting: 0, state: 'idle' });
+  });
+
   it('count the time that a call waited for its connection', async () => {
     const server = await RawServer.listen(freeAddress(transport));
     atEnd(() => server.close());
