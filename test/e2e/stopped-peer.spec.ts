@@ -154,7 +154,7 @@ describe('A peer that is stopped or slow', () => {
     );
     // Probes and their answers wait behind it, so for longer than the timeout there is nothing but its bytes.
     const text = 'x'.repeat(3_000_000);
-    proxy.split({ bytes: 64 * 1024, gapMs: 10 });
+    proxy.split({ bytes: 64 * 1024, gapMs: 30 });
     const startedAt = performance.now();
     expect((await request(link, 'echo', text)) === text).toBe(true);
     expect(performance.now() - startedAt).toBeGreaterThan(2 * TIMEOUT_MS);
