@@ -6,10 +6,11 @@ import { compileSources } from './compile.js';
 export interface ChildOptions {
   /** Given to the program. */
   readonly options?: object;
-  /** Shell commands run first in the same process, for example `ulimit -n 64`. */
+  /**
+   * Shell commands run first in the same process, for example `ulimit -n 64`. `"$@"` is the program, which a launcher
+   * may become by itself, with its own sockets as descriptors 3 and 4.
+   */
   readonly shell?: string;
-  /** A descriptor the child inherits as its descriptor 3. */
-  readonly inherit?: number;
   readonly env?: Readonly<Record<string, string>>;
 }
 
@@ -53,12 +54,12 @@ export class ChildProgram<C extends Commands> {
     return program;
   }
 
-  private constructor(name: string, { options = {}, shell = '', inherit, env }: ChildOptions) {
+  private constructor(name: string, { options = {}, shell = '', env }: ChildOptions) {
     const script = join(compileSources(), 'test/support/children', `${name}.js`);
     const node = [process.execPath, '--expose-gc', '--enable-source-maps', script, JSON.stringify(options)];
     // `exec` keeps the process: what the shell has set, and its pid, become those of the program.
     this.child = spawn('/bin/sh', ['-c', `${shell}\nexec "$@"`, 'sh', ...node], {
-      stdio: ['ignore', 'pipe', 'pipe', inherit ?? 'ignore', 'ipc'],
+      stdio: ['ignore', 'pipe', 'pipe', 'ignore', 'ignore', 'ipc'],
       env: { ...process.env, NODE_OPTIONS: '', ...env },
       serialization: 'json',
     });
