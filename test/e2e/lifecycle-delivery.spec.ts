@@ -855,8 +855,7 @@ describe.each(TRANSPORTS)('Delivery over %s', (transport) => {
       const nest = await bench.server();
       const proxy = await bench.proxy(nest);
       const client = bench.client({ ...proxy.endpoint, maxRepeats: 1_000 });
-      const chaos = setInterval(() => proxy.reset(), 5);
-      atEnd(() => clearInterval(chaos));
+      resetOften(proxy, 5);
       const answers = Array.from({ length: 300 }, async (_, i) => {
         await new Promise((resolve) => setTimeout(resolve, i / 2));
         return client.request('run', String(i), IDEMPOTENT);
@@ -1171,8 +1170,7 @@ describe.each(TRANSPORTS)('Delivery over %s', (transport) => {
       const proxy = await bench.proxy(nest);
       const client = bench.client({ ...proxy.endpoint, maxRepeats: 1_000 });
       const labels = Array.from({ length: 300 }, (_, i) => String(i));
-      const chaos = setInterval(() => proxy.reset(), 25);
-      atEnd(() => clearInterval(chaos));
+      resetOften(proxy, 25);
       const answers = labels.map(async (label, i) => {
         await new Promise((resolve) => setTimeout(resolve, i));
         return client.request('slow', label, IDEMPOTENT);
@@ -1183,6 +1181,16 @@ describe.each(TRANSPORTS)('Delivery over %s', (transport) => {
     });
   });
 });
+
+/** Cuts all connections every so often, and stops at last: a busy machine may need longer than that for an answer. */
+function resetOften(proxy: FaultProxy, everyMs: number): void {
+  let resets = 0;
+  const timer = setInterval(() => {
+    proxy.reset();
+    if (++resets === 60) clearInterval(timer);
+  }, everyMs);
+  atEnd(() => clearInterval(timer));
+}
 
 /** What finds no server is told differently for a path and for a port. */
 function codeOver(transport: Transport, code: string): string {
