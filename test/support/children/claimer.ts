@@ -42,8 +42,8 @@ export const commands = {
   async claimAtLast(order: ClaimOrder): Promise<number> {
     for (let attempts = 1; ; attempts++) if ((await claim(order)).won) return attempts;
   },
-  async close(): Promise<void> {
-    await Promise.all([holder, ...others].map((each) => each.close()));
+  async close(options: { drainMs?: number } = {}): Promise<void> {
+    await Promise.all([holder, ...others].map((each) => each.close(options)));
   },
   /** Looks into the directory all the time until `stopWatching`; tells every mode and group that a socket had in it. */
   async watchModes({ directory }: { directory: string }): Promise<string[]> {

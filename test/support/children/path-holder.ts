@@ -46,9 +46,10 @@ export class PathHolder {
     return this.file;
   }
 
-  /** As a server closes: the path first. Idempotent. */
-  async close(): Promise<void> {
+  /** As a server closes: the path first, and the socket when what is in flight has been answered. Idempotent. */
+  async close({ drainMs = 0 } = {}): Promise<void> {
     await this.file?.release();
+    if (drainMs > 0) await new Promise((resolve) => setTimeout(resolve, drainMs));
     for (const socket of this.sockets) socket.destroy();
     if (this.server.listening) await new Promise((resolve) => this.server.close(resolve));
     await this.file?.dispose();

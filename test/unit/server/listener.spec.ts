@@ -5,6 +5,7 @@ import type { SocketServerOptions } from '../../../lib/options/server-options.js
 import { SocketServer } from '../../../lib/server/socket-server.js';
 import { atEnd } from '../../support/at-end.js';
 import { RawPeer } from '../../support/frames.js';
+import { leaveDeadSocket } from '../../support/dead-socket.js';
 import { gone } from '../../support/gone.js';
 import { tempDir, tempSocketPath } from '../../support/temp-paths.js';
 import { until } from '../../support/until.js';
@@ -90,6 +91,7 @@ describe('Listener', () => {
     it('while it opens leaves nothing behind', async () => {
       // What was opened after closing had looked stayed open.
       const path = tempSocketPath();
+      await leaveDeadSocket(path);
       const { server } = newServer({ path });
       const opening = server.listen();
       await server.close();

@@ -1,6 +1,4 @@
-import { once } from 'node:events';
 import fs from 'node:fs';
-import { createServer } from 'node:net';
 import { basename, dirname } from 'node:path';
 import { HiddenNames, identify } from '../../../lib/server/socket-path.js';
 import { atEnd } from '../../support/at-end.js';
@@ -8,6 +6,7 @@ import { ChildProgram } from '../../support/child-process.js';
 import type * as claimer from '../../support/children/claimer.js';
 import type * as clusterHolder from '../../support/children/cluster-holder.js';
 import { PathHolder, whoAnswers } from '../../support/children/path-holder.js';
+import { leaveDeadSocket } from '../../support/dead-socket.js';
 import { tempSocketPath } from '../../support/temp-paths.js';
 
 type Claimer = ChildProgram<typeof claimer.commands>;
@@ -21,16 +20,6 @@ async function startClaimer(name: string, shell = ''): Promise<Claimer> {
   const claimant: Claimer = await ChildProgram.start('claimer', { options: { name }, shell });
   atEnd(() => claimant.kill());
   return claimant;
-}
-
-/** What a killed server leaves: a socket on which nobody listens. */
-async function leaveDeadSocket(path: string): Promise<void> {
-  const server = createServer();
-  server.listen(`${path}.bound`);
-  await once(server, 'listening');
-  // Node removes the name that it was bound to, and no other.
-  fs.renameSync(`${path}.bound`, path);
-  await new Promise((resolve) => server.close(resolve));
 }
 
 function list(path: string): string[] {
@@ -102,16 +91,16 @@ describe('A race for a path', () => {
     let next = await startClaimer('b');
     let attempts = 0;
     await owner.command('claim', { path });
-    for (let round = 0; round < 50; round++) {
+    for (let round = 0; round < 60; round++) {
       const claim = next.command('claimAtLast', { path });
       if (round % 2 === 0) await new Promise((resolve) => setTimeout(resolve, round % 5));
-      await owner.command('close');
+      await owner.command('close', { drainMs: round % 3 });
       attempts += await claim;
       await expect(whoAnswers(path)).resolves.toBe(round % 2 === 0 ? 'b' : 'a');
       expect(list(path)).toHaveLength(2);
       [owner, next] = [next, owner];
     }
-    expect(attempts).toBeGreaterThan(50);
+    expect(attempts).toBeGreaterThan(60);
   });
 
   it('is won at once against a killed server, and what it left is gone', async () => {

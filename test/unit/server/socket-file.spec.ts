@@ -12,6 +12,7 @@ import { CELL_NAME, HiddenNames, identify } from '../../../lib/server/socket-pat
 import { withLock } from '../../../lib/server/stale-socket.js';
 import { atEnd } from '../../support/at-end.js';
 import { PathHolder, whoAnswers, type HolderOptions } from '../../support/children/path-holder.js';
+import { leaveDeadSocket } from '../../support/dead-socket.js';
 import { tempDir, tempSocketPath } from '../../support/temp-paths.js';
 
 const WATCH_MS = 10;
@@ -26,17 +27,6 @@ async function hold(path: string, name: string, options: HolderOptions = {}): Pr
   const holder = newHolder(name);
   await holder.claim(path, options);
   return holder;
-}
-
-/** What a killed server leaves: a socket on which nobody listens. */
-async function leaveDeadSocket(path: string): Promise<void> {
-  const server = createServer();
-  const bound = join(dirname(path), `bound-${process.hrtime.bigint()}`);
-  server.listen(bound);
-  await once(server, 'listening');
-  // Node removes the name that it was bound to, and no other.
-  fs.renameSync(bound, path);
-  await new Promise((resolve) => server.close(resolve));
 }
 
 /** A server of another kind at the path: it removes what is there, as many do. */
