@@ -56,7 +56,8 @@ export async function withLock<T>(names: HiddenNames, lock: string, work: () => 
   while (unlock === undefined && performance.now() < deadline) {
     const holder = identify(lock);
     const isDead = holder?.kind === 'socket' && (await probePath(lock, 0)).state === 'stale';
-    if (isDead) await removeStale(names, lock, holder.key);
+    // One of another user may stay: then it is like one that somebody has.
+    if (isDead) await removeStale(names, lock, holder.key).catch(() => undefined);
     else await delay(LOCK_RETRY_MS);
     unlock = await tryLock(names, lock);
   }
