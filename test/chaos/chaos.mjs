@@ -17,7 +17,6 @@ const rounds = Number(values.rounds ?? 30);
 const wantedCalls = Number(values.calls ?? 10_000);
 const seed = Number(values.seed ?? Date.now() % 1_000_000);
 const chance = random(seed);
-const CLIENTS = 3;
 const ROUND_LIMIT_MS = 4_000;
 const HEAP_GROWTH_LIMIT_BYTES = 24 * 1024 * 1024;
 
@@ -37,9 +36,13 @@ function start(file, ...args) {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
   children.add(child);
-  child.once('exit', () => children.delete(child));
+  child.once('exit', (code) => {
+    children.delete(child);
+    // Killed ones have none.
+    if (code !== 0 && code !== null) problems.push(`${file} ended by itself with code ${code}`);
+  });
   child.on('message', ({ event, reason }) => {
-    if (event === 'unhandled') problems.push(`unhandled rejection in ${file}: ${reason}`);
+    if (event === 'unhandled') problems.push(`unhandled in ${file}: ${reason}`);
   });
   return child;
 }
@@ -58,7 +61,7 @@ function heard(child, event) {
 }
 
 async function startServer() {
-  const child = start('./server.mjs', path, ledgerPath);
+  const child = start('./server.mjs', path, ledgerPath, chance() < 0.5 ? 'remembers' : 'forgets');
   await heard(child, 'listening');
   return child;
 }
@@ -68,21 +71,28 @@ const between = (from, to) => from + Math.floor(chance() * (to - from));
 const gone = (child) => (children.has(child) ? once(child, 'exit') : undefined);
 
 let server = await startServer();
-const proxy = await FaultProxy.listen({
-  listen: { path: join(directory, 'proxy.sock') },
-  target: { path },
-  seed,
-});
-const clients = Array.from({ length: CLIENTS }, (_, index) => {
-  // The last one goes to the server directly.
-  const to = index === CLIENTS - 1 ? path : proxy.endpoint.path;
-  return { child: start('./client.mjs', to, `c${index}`, String(seed + index)), answered: 0 };
-});
+const proxies = await Promise.all(
+  [{ path: join(directory, 'proxy.sock') }, { port: 0 }].map((listen) =>
+    FaultProxy.listen({ listen, target: { path }, seed }),
+  ),
+);
+const [unixProxy, tcpProxy] = proxies;
+const clients = [
+  { endpoint: { path }, name: 'direct' },
+  { endpoint: unixProxy.endpoint, name: 'unix' },
+  { endpoint: tcpProxy.endpoint, name: 'tcp' },
+  { endpoint: unixProxy.endpoint, name: 'impatient', isImpatient: true },
+].map((kind, index) => ({
+  child: start('./client.mjs', JSON.stringify({ ...kind, seed: seed + index })),
+  answered: 0,
+}));
 for (const client of clients) {
   client.child.on('message', (message) => {
     if (message.event === 'progress') client.answered = message.answered;
   });
 }
+/** The same fault on every way that has one. */
+const onProxies = (fault) => proxies.forEach(fault);
 const answered = () => clients.reduce((sum, client) => sum + client.answered, 0);
 
 const ACTIONS = {
@@ -116,33 +126,48 @@ const ACTIONS = {
     server.kill('SIGCONT');
   },
   async reset() {
-    proxy.reset();
+    // Calls that are at work when they are cut off, and come again to the same server while they still are.
+    for (let times = between(1, 8); times > 0; times--) {
+      onProxies((proxy) => proxy.reset());
+      await pause(between(5, 60));
+    }
   },
   async stall() {
-    proxy.stall();
+    onProxies((proxy) => proxy.stall());
     await pause(between(50, 500));
-    proxy.resume();
+    onProxies((proxy) => proxy.resume());
   },
   async split() {
-    proxy.split(between(1, 40));
+    const bytes = between(1, 40);
+    onProxies((proxy) => proxy.split(bytes));
     await pause(between(100, 300));
-    proxy.clear();
+    onProxies((proxy) => proxy.clear());
   },
   async delay() {
-    proxy.delay({ ms: between(1, 10), jitterMs: 5 });
+    const ms = between(1, 10);
+    onProxies((proxy) => proxy.delay({ ms, jitterMs: 5 }));
     await pause(between(100, 300));
-    proxy.clear();
+    onProxies((proxy) => proxy.clear());
   },
   async truncate() {
-    proxy.truncate(between(0, 5_000), chance() < 0.5 ? 'toServer' : 'toClient');
+    const afterBytes = between(0, 5_000);
+    const way = chance() < 0.5 ? 'toServer' : 'toClient';
+    onProxies((proxy) => proxy.truncate(afterBytes, way));
     await pause(100);
-    proxy.clear();
+    onProxies((proxy) => proxy.clear());
+  },
+  async blackhole() {
+    onProxies((proxy) => proxy.blackhole());
+    await pause(between(50, 300));
+    // What was swallowed is missing now; only a new connection helps.
+    onProxies((proxy) => proxy.reset());
+    onProxies((proxy) => proxy.clear());
   },
   async refuse() {
-    proxy.refuse();
-    proxy.reset();
+    onProxies((proxy) => proxy.refuse());
+    onProxies((proxy) => proxy.reset());
     await pause(between(50, 300));
-    proxy.accept();
+    onProxies((proxy) => proxy.accept());
   },
 };
 const names = Object.keys(ACTIONS);
@@ -152,7 +177,9 @@ function hear(client) {
   return heard(client.child, 'resources');
 }
 
-console.log(`chaos: seed ${seed}, ${rounds} rounds, at least ${wantedCalls} calls, ${CLIENTS} clients`);
+console.log(
+  `chaos: seed ${seed}, ${rounds} rounds, at least ${wantedCalls} calls, ${clients.length} clients`,
+);
 const startedAt = performance.now();
 let before;
 try {
@@ -179,13 +206,13 @@ try {
   for (const { child } of clients) child.disconnect();
   server.kill('SIGTERM');
   await gone(server);
-  await proxy.close();
+  await Promise.all(proxies.map((proxy) => proxy.close()));
   judge(verdicts, after);
 } catch (error) {
   problems.push(String(error?.stack ?? error));
 } finally {
   for (const child of children) child.kill('SIGKILL');
-  await proxy.close();
+  await Promise.all(proxies.map((proxy) => proxy.close()));
   rmSync(directory, { recursive: true, force: true });
 }
 
@@ -199,8 +226,16 @@ function judge(verdicts, after) {
   const failures = Object.values(failed).reduce((sum, count) => sum + count, 0);
 
   const runs = new Map();
-  for (const id of readFileSync(ledgerPath, 'utf8').split('\n'))
-    if (id !== '') runs.set(id, (runs.get(id) ?? 0) + 1);
+  const remembered = new Set();
+  const ranForOne = [];
+  for (const line of readFileSync(ledgerPath, 'utf8').split('\n')) {
+    if (line === '') continue;
+    const [id, , remembers] = line.split(' ');
+    runs.set(id, (runs.get(id) ?? 0) + 1);
+    if (remembers !== 'remembers') continue;
+    if (remembered.has(line)) ranForOne.push(line);
+    remembered.add(line);
+  }
   const idempotentRepeats = [...runs.values()].filter((count) => count > 1).length;
 
   const expect = (count, what, examples = []) => {
@@ -219,6 +254,9 @@ function judge(verdicts, after) {
   expect(all('lostIdempotent').length, 'idempotent calls lost', all('lostIdempotent'));
   const ranAnyway = all('notSent').filter((id) => runs.has(id));
   expect(ranAnyway.length, 'calls said not to have been sent, and ran', ranAnyway);
+  expect(ranForOne.length, 'calls ran twice on a server that remembers them', ranForOne);
+  if (rounds >= 100 && all('notSent').length < 1_000)
+    problems.push(`only ${all('notSent').length} calls were said not to have been sent: not enough to judge`);
   const onceTwice = [...runs].filter(([id, count]) => count > 1 && id.includes('-once-')).map(([id]) => id);
   expect(onceTwice.length, 'calls ran twice that must not', onceTwice);
   if (total('answered') < wantedCalls)

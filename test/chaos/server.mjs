@@ -2,9 +2,10 @@
 import { openSync, writeSync } from 'node:fs';
 import { inspect } from 'node:util';
 import { Logger } from '@nestjs/common';
+import { interval, map, take } from 'rxjs';
 import { UnixSocketServer } from '../../dist/index.js';
 
-const [path, ledgerPath] = process.argv.slice(2);
+const [path, ledgerPath, remembers] = process.argv.slice(2);
 Logger.overrideLogger(false);
 const ledger = openSync(ledgerPath, 'a');
 
@@ -16,17 +17,32 @@ const server = new UnixSocketServer({
   drainTimeoutMs: 5_000,
   pathWatchIntervalMs: 500,
   heartbeat: { intervalMs: 300, timeoutMs: 3_000 },
+  // Less than the impatient client makes at once.
+  maxConcurrentPerConnection: 24,
+  maxQueuedPerConnection: 16,
+  deduplication: { enabled: remembers === 'remembers', maxEntries: 1_000_000 },
 });
 
 /** Written before it is answered, to a file that survives every death: what is not in there has not run. */
+function note(id) {
+  writeSync(ledger, `${id} ${process.pid} ${remembers}\n`);
+}
+
 async function run({ id, sleepMs }) {
-  writeSync(ledger, `${id}\n`);
+  note(id);
   if (sleepMs > 0) await new Promise((resolve) => setTimeout(resolve, sleepMs));
   return { answerTo: id };
 }
 
 server.handle('once', run);
 server.handle('again', run);
+server.addHandler('stream', ({ id, length }) => {
+  note(id);
+  return interval(1).pipe(
+    take(length),
+    map((index) => ({ answerTo: id, index })),
+  );
+});
 server.on('takenOver', () => void leave());
 process.once('SIGTERM', () => void leave());
 process.on('disconnect', () => process.exit(0));
