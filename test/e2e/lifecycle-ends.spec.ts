@@ -149,14 +149,11 @@ describe.each(TRANSPORTS)('The end of a server over %s', (transport) => {
     // When it is on its way.
     await new Promise(process.nextTick);
     const closing = server.close();
-    const first = await peer.next();
+    expect(await peer.next()).toMatchObject({ msg_type: 'error', error_detail: { code: 'DRAINING' } });
     await closing;
-    // Greeted or refused: but told.
-    if (first.msg_type === 'error') expect(first).toMatchObject({ error_detail: { code: 'DRAINING' } });
-    else expect(first).toMatchObject({ request_id: '', data: { conn_id: expect.any(String) } });
     await peer.closed;
     expect(server.connectionCount).toBe(0);
-    expect(refusals.length).toBeLessThanOrEqual(1);
+    expect(refusals).toEqual(['the server is shutting down']);
   });
 
   it('tells upgraded peers that it is going away, and plain ones nothing', async () => {
