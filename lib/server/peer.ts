@@ -249,7 +249,8 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
         this.onHeartbeat(body);
         return;
       case MessageType.Error:
-        if (body.request_id !== '') {
+        // A plain server ignores such frames, so a plain client may mean anything by them.
+        if (this.isUpgraded && body.request_id !== '') {
           this.onCancel(body.request_id, new CallCancelledError());
         }
         return;
