@@ -1,3 +1,4 @@
+import { tell } from '../connection/tell.js';
 import { ClientClosedError } from '../errors/call.errors.js';
 import {
   ConnectionLostError,
@@ -192,7 +193,7 @@ export class Link implements SessionOwner, CallRoute {
     this.readyAt = performance.now();
     this.moveTo('ready');
     this.readyWaiters.resolveAll();
-    this.events.onConnect?.();
+    tell(() => this.events.onConnect?.());
     this.calls.onReady(session);
   }
 
@@ -211,7 +212,7 @@ export class Link implements SessionOwner, CallRoute {
   }
 
   onNotice(session: Session, code: string | undefined, text: string): void {
-    this.events.onNotice?.(code, text);
+    tell(() => this.events.onNotice?.(code, text));
     if (code === 'GOING_AWAY') this.retire(session);
   }
 
@@ -231,9 +232,10 @@ export class Link implements SessionOwner, CallRoute {
     }
     for (const call of lost) this.calls.onLost(call, error);
     if (isCurrent && session.isReady) {
-      this.events.onDisconnect?.(this.isClosing ? new ClientClosedError('sentNoReply') : error);
+      const reason = this.isClosing ? new ClientClosedError('sentNoReply') : error;
+      tell(() => this.events.onDisconnect?.(reason));
     }
-    if (delayMs !== undefined) this.events.onRetry?.(this.attempts + 1, delayMs, error);
+    if (delayMs !== undefined) tell(() => this.events.onRetry?.(this.attempts + 1, delayMs, error));
     this.onProgress();
   }
 
@@ -251,7 +253,7 @@ export class Link implements SessionOwner, CallRoute {
       this.session = undefined;
       this.moveTo('idle');
     }
-    this.events.onDisconnect?.(new ServerGoingAwayError(this.label));
+    tell(() => this.events.onDisconnect?.(new ServerGoingAwayError(this.label)));
     if (session.inFlight === 0) session.end();
   }
 
@@ -332,6 +334,6 @@ export class Link implements SessionOwner, CallRoute {
     const from = this.state;
     if (!LEGAL_MOVES[from].includes(to)) throw new Error(`Illegal move of a link from ${from} to ${to}`);
     this.state = to;
-    this.events.onState?.(to, from);
+    tell(() => this.events.onState?.(to, from));
   }
 }

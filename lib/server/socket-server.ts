@@ -3,6 +3,7 @@ import type { Server } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { Deadlines } from '../connection/deadlines.js';
 import { ErrorCounter, LatencyRecorder, MessageCounter } from '../connection/stats.js';
+import { tell } from '../connection/tell.js';
 import { ConnectionLostError, ServerClosedError } from '../errors/connection.errors.js';
 import { UnixSocketError } from '../errors/unix-socket.error.js';
 import type { Endpoint } from '../options/endpoint.js';
@@ -179,18 +180,18 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     this.totalConnections++;
     const peer = new Peer(socket, this.newConnectionId(), this.options, this);
     this.peers.add(peer);
-    this.events.onConnect?.(peer);
+    tell(() => this.events.onConnect?.(peer));
   }
 
   onTrouble(error: Error): void {
     this.errors.add(
       error instanceof UnixSocketError ? error.code : ((error as NodeJS.ErrnoException).code ?? 'UNKNOWN'),
     );
-    this.events.onTrouble?.(error);
+    tell(() => this.events.onTrouble?.(error));
   }
 
   onPathRestored(): void {
-    this.events.onPathRestored?.();
+    tell(() => this.events.onPathRestored?.());
   }
 
   onDeadline(call: IncomingCall, deadlineMs: number): void {
@@ -261,7 +262,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     if (cause instanceof UnixSocketError && !(cause instanceof ConnectionLostError))
       this.errors.add(cause.code);
     if (!peer.isIdle) this.lingering.add(peer);
-    this.events.onDisconnect?.(peer, cause);
+    tell(() => this.events.onDisconnect?.(peer, cause));
     if (this.isEmpty) this.onEmpty?.();
     if (peer === this.successor) void this.onSuccessorGone();
   }
@@ -272,7 +273,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
 
   onSlowConsumer(peer: Peer): void {
     this.slowConsumers++;
-    this.events.onSlowConsumer?.(peer);
+    tell(() => this.events.onSlowConsumer?.(peer));
   }
 
   onPushesDropped(count: number): void {
@@ -303,7 +304,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     this.successor = undefined;
     clearTimeout(this.consentTimer);
     if (!(await this.listener.looksTaken())) return;
-    this.events.onTakenOver?.();
+    tell(() => this.events.onTakenOver?.());
     await this.close();
   }
 
@@ -334,7 +335,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     socket.on('error', () => socket.destroy());
     // Told in a form that plain clients ignore; then they see an ordinary close.
     socket.end(encodeNotice('', reason, { code }), 'latin1', () => socket.destroy());
-    this.events.onRefused?.(reason);
+    tell(() => this.events.onRefused?.(reason));
   }
 
   private newConnectionId(): string {
