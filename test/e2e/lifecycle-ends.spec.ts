@@ -15,6 +15,7 @@ import { atEnd } from '../support/at-end.js';
 import { ChildProgram } from '../support/child-process.js';
 import type * as ledgerProgram from '../support/children/ledger.js';
 import type * as serviceProgram from '../support/children/nest-service.js';
+import type * as throwerProgram from '../support/children/thrower.js';
 import { RawPeer, type Address, type WireMessage } from '../support/frames.js';
 import { Logbook } from '../support/logbook.js';
 import {
@@ -633,6 +634,20 @@ describe('The end of an application', () => {
     await Promise.all(apps.map((app) => app.close()));
     await Promise.all(clients.map((client) => client.close()));
     expect(performance.now() - startedAt).toBeLessThan(1_000);
+  });
+});
+
+describe('Listeners that throw', () => {
+  it('get an uncaught exception, and neither calls nor ends are any the worse', async () => {
+    const program = await ChildProgram.start<typeof throwerProgram.commands>('thrower', {
+      options: { path: tempSocketPath() },
+    });
+    atEnd(() => program.kill());
+    expect(await program.command('run')).toEqual(['first', 'second']);
+    const uncaught = program.events.filter(({ event: name }) => name === 'uncaught');
+    expect(new Set(uncaught.map(({ message }) => message))).toEqual(
+      new Set(['server connect', 'server disconnect', 'state', 'connect', 'disconnect', 'retry']),
+    );
   });
 });
 
