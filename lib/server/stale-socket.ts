@@ -16,6 +16,8 @@ import {
 const LOCK_RETRY_MS = 5;
 /** Locks are held for milliseconds. Whoever has one for longer is stopped, or only wants to be a nuisance. */
 const LOCK_PATIENCE_MS = 2_000;
+/** Those who lose patience lose it together, and then keep apart by chance. */
+const SPREAD_MS = 500;
 /** Between its bind() and its listen() a starting server refuses connections as a dead one does. */
 const SECOND_LOOK_MS = 20;
 /** A directory for a socket that is being made exists for less than a millisecond. */
@@ -47,7 +49,7 @@ export function removeStale(names: HiddenNames, path: string, key: string): Prom
 /**
  * Runs `work` while nobody else has this lock: a socket bound to its name, which succeeds for one only, also for
  * processes in different containers. Whether its holder lives is asked like that of any socket. If it cannot be
- * had, `work` runs without: what it protects against takes two processes at work within the same microseconds.
+ * had, `work` runs without: what it protects against takes three processes at work within the same microseconds.
  * @throws ListenError if no file can be made in the directory
  */
 export async function withLock<T>(names: HiddenNames, lock: string, work: () => Promise<T>): Promise<T> {
@@ -61,6 +63,7 @@ export async function withLock<T>(names: HiddenNames, lock: string, work: () => 
     else await delay(LOCK_RETRY_MS);
     unlock = await tryLock(names, lock);
   }
+  if (unlock === undefined) await delay(Math.random() * SPREAD_MS);
   try {
     return await work();
   } finally {
