@@ -171,8 +171,8 @@ describe('The memory of a server', () => {
 
     const measured = neighbour.command('measure', { forMs: 300 });
     const declared = Buffer.from('03ffffff', 'hex');
-    for (const byte of [...declared, ...Buffer.from('{"msg_type"')])
-      for (const peer of peers) await peer.send(Buffer.from([byte]));
+    for (const byte of [...declared, ...Buffer.alloc(100, '{"msg_type":"push"')])
+      await Promise.all(peers.map((peer) => peer.send(Buffer.from([byte]))));
     const after = await server.command('memory');
     // 6.4 GB were announced.
     expect(after.arrayBuffers - before.arrayBuffers).toBeLessThan(2 * MIB);

@@ -2,7 +2,7 @@ import { Link } from '../../../lib/client/link.js';
 import type { LinkStats } from '../../../lib/client/link-reports.js';
 import { request } from '../../../lib/client/request.js';
 import type { LinkOptions } from '../../../lib/options/client-options.js';
-import { readOptions, report, takeOrders } from './commands.js';
+import { block, readOptions, report, takeOrders } from './commands.js';
 
 const link = new Link(readOptions<LinkOptions>(), {
   onConnect: () => report({ event: 'connect' }),
@@ -25,6 +25,7 @@ export const commands = {
     const percentile = (share: number): number => took[Math.floor((took.length - 1) * share)] ?? 0;
     return { calls: took.length, p50: percentile(0.5), p99: percentile(0.99) };
   },
+  block,
   stats: (): LinkStats => link.getStats(),
 };
 

@@ -19,6 +19,11 @@ export function report(what: Report): void {
   process.send?.(what, undefined, {}, () => undefined);
 }
 
+/** Lets nothing else of this process have its turn for so long, as a handler does that computes. */
+export function block({ ms }: { ms: number }): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}
+
 /** Carries out the orders of the test until it goes. */
 export function takeOrders(commands: Commands): void {
   process.on('message', ({ id, command, args }: Order) => {

@@ -4,7 +4,7 @@ import type { SocketServerOptions } from '../../../lib/options/server-options.js
 import type { IncomingCall } from '../../../lib/server/incoming-call.js';
 import type { ServerStats } from '../../../lib/server/server-reports.js';
 import { SocketServer } from '../../../lib/server/socket-server.js';
-import { readOptions, report, takeOrders } from './commands.js';
+import { block, readOptions, report, takeOrders } from './commands.js';
 
 /** Bytes, after a full collection; `peakRss` since the start. */
 export interface Memory {
@@ -71,6 +71,7 @@ export const commands = {
   /** Every `hold` is answered. */
   release: (): void => release(),
   close: (): Promise<unknown> => server.close(),
+  block,
 };
 
 takeOrders(commands);
