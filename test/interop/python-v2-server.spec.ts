@@ -212,11 +212,11 @@ describeWithPython('A Nest client of a Python V2 server', (kind) => {
 
   it('beats, so that the server does not cut it, and hears the answers', async () => {
     const { client, server } = await connectedPair(
-      { heartbeat: { intervalMs: 50 } },
-      { heartbeat_timeout: 0.3, look_interval: 0.05 },
+      { heartbeat: { intervalMs: 40 } },
+      { heartbeat_timeout: 0.2, look_interval: 0.05 },
     );
     // Requests do not count for this server, only heartbeats.
-    await server.waitFor('heartbeat', { count: 12 });
+    await server.waitFor('heartbeat', { count: 8 });
     expect(server.events.filter(({ event }) => event === 'disconnect')).toEqual([]);
     expect(await client.healthCheck(1_000)).toBe(true);
     expect(client.getStats()).toMatchObject({ state: 'ready', reconnects: 0 });
@@ -230,13 +230,13 @@ describeWithPython('A Nest client of a Python V2 server', (kind) => {
   });
 
   it('does not take a server for dead that is busy with one of its requests', async () => {
-    const { client } = await connectedPair({ heartbeat: { intervalMs: 25, timeoutMs: 100 } });
+    const { client } = await connectedPair({ heartbeat: { intervalMs: 20, timeoutMs: 80 } });
     const lost = jest.fn();
     client.on('disconnect', lost);
-    expect(await client.request('sleep', { ms: 400 })).toEqual({ slept_ms: 400 });
+    expect(await client.request('sleep', { ms: 250 })).toEqual({ slept_ms: 250 });
     // Nor when nobody waits for the answer any more, or the work came as an event.
-    await failure(client.request('sleep', { ms: 250 }, { timeoutMs: 30 }));
-    await lastValueFrom(client.emit('sleep', { ms: 250 }));
+    await failure(client.request('sleep', { ms: 200 }, { timeoutMs: 30 }));
+    await lastValueFrom(client.emit('sleep', { ms: 200 }));
     expect(await client.request('echo', 'alive')).toBe('alive');
     expect(lost).not.toHaveBeenCalled();
   });
@@ -249,7 +249,7 @@ describeWithPython('A Nest client of a Python V2 server', (kind) => {
     process.kill(pid as number, 'SIGSTOP');
     // With a request outstanding it might be at work.
     const pending = client.request('echo', 2);
-    await delay(500);
+    await delay(350);
     expect(client.isConnected()).toBe(true);
     process.kill(pid as number, 'SIGCONT');
     expect(await pending).toBe(2);
