@@ -446,7 +446,9 @@ const SENT: readonly Failure[] = [
     ran: true,
     async fail(bench) {
       const { address } = await bench.server();
-      return bench.client({ ...address, requestTimeoutMs: 50 }).request('wait', 'it');
+      const client = bench.client({ ...address, requestTimeoutMs: 100 });
+      await client.connect();
+      return client.request('wait', 'it');
     },
   },
   {
@@ -566,7 +568,7 @@ const SENT: readonly Failure[] = [
     delivery: 'sentNoReply',
     async fail(bench) {
       const server = await bench.rawServer();
-      const answer = bench.client(server.address).request('run', 'it', { ...IDEMPOTENT, timeoutMs: 100 });
+      const answer = bench.client(server.address).request('run', 'it', { ...IDEMPOTENT, timeoutMs: 500 });
       await loseOne(server, () => server.close());
       return answer;
     },
