@@ -1,11 +1,17 @@
+export type { CallObserver, CallOptions } from './calls/pending-call.js';
+export { request, type RequestOptions } from './calls/request.js';
+export {
+  RequestHandler,
+  RequestHandlerRegistry,
+  type RequestHandlerFunction,
+  type RequestInfo,
+} from './calls/request-handler-registry.js';
 export { BackoffStrategy, type BackoffOptions } from './client/backoff.js';
 export { HealthChecker, type HealthCheckerOptions } from './client/health-checker.js';
 export { Link } from './client/link.js';
 export type { LinkCloseReport, LinkEvents, LinkStats } from './client/link-reports.js';
 export type { LinkState } from './client/link-state.js';
-export type { CallObserver, CallOptions } from './client/pending-call.js';
 export type { PushHandler, ReceivedPush } from './client/push-stream.js';
-export { request, type RequestOptions } from './client/request.js';
 export type { LatencySummary, MessageCounts } from './connection/stats.js';
 export { AddressInUseError, ListenError } from './errors/address.errors.js';
 export {
@@ -90,12 +96,6 @@ export { MessageProtocol } from './protocol/message-protocol.js';
 export type { ClientConnection, PushOptions, PushOutcome } from './server/client-connection.js';
 export { PushOperator, type PushTarget } from './server/push.js';
 export type { SlowConsumerPolicy } from './server/push-queue.js';
-export {
-  RequestHandler,
-  RequestHandlerRegistry,
-  type RequestHandlerFunction,
-  type RequestInfo,
-} from './server/request-handler-registry.js';
 export { SocketServer } from './server/socket-server.js';
 export type {
   ConnectionStats,

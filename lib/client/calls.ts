@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
+import { PendingCall, type CallHost, type CallObserver, type CallOptions } from '../calls/pending-call.js';
+import { PendingCalls } from '../calls/pending-calls.js';
+import { remoteError } from '../calls/remote-error.js';
 import { Deadlines } from '../connection/deadlines.js';
-import { Slots } from '../connection/slots.js';
 import { ErrorCounter, LatencyRecorder } from '../connection/stats.js';
 import { ClientClosedError, NotConnectedError, RefusedError } from '../errors/call.errors.js';
 import { ConnectionLostError, SendQueueFullError } from '../errors/connection.errors.js';
@@ -11,8 +13,6 @@ import { milliseconds } from '../options/rules.js';
 import { encodeNotice, encodePush, encodeRequest, extra } from '../protocol/envelope.js';
 import type { MessageBody } from '../protocol/message-body.js';
 import { OfflineQueue } from './offline-queue.js';
-import { PendingCall, type CallHost, type CallObserver, type CallOptions } from './pending-call.js';
-import { remoteError } from './remote-error.js';
 import type { Session } from './session.js';
 
 const TIMEOUT_RULE = milliseconds(0);
@@ -42,7 +42,7 @@ export interface CallRoute {
  * The calls of one link, from the caller's `send` to their end: waiting for a connection, in flight on one, lost
  * with it, perhaps sent again. Each ends exactly once.
  */
-export class Calls implements CallHost {
+export class Calls implements CallHost<Session> {
   sentCount = 0;
   receivedCount = 0;
   repeatedCount = 0;
@@ -52,13 +52,10 @@ export class Calls implements CallHost {
   readonly failures = new ErrorCounter();
   readonly roundTrips = new LatencyRecorder();
 
-  /** Every call that has not ended; its place is part of its id, so that an answer finds it without a table. */
-  private readonly all = new Slots<PendingCall>();
+  /** Every call that has not ended. Its prefix is random, so that ids of two clients or of a restarted one never collide. */
+  private readonly all = new PendingCalls<Session>(`${randomBytes(6).toString('hex')}-`);
   private readonly waiting: OfflineQueue;
   private readonly deadlines = new Deadlines();
-  /** Random once, so that ids of two clients or of a restarted one never collide. */
-  private readonly idPrefix = `${randomBytes(6).toString('hex')}-`;
-  private idCount = 0;
 
   constructor(
     private readonly options: ResolvedLinkOptions,
@@ -86,13 +83,13 @@ export class Calls implements CallHost {
     json: string,
     options: CallOptions,
     observer: CallObserver,
-  ): PendingCall {
+  ): PendingCall<Session> {
     const timeoutMs = options.timeoutMs ?? this.options.requestTimeoutMs;
     if (!TIMEOUT_RULE.accepts(timeoutMs))
       throw new InvalidOptionError('timeoutMs', timeoutMs, TIMEOUT_RULE.expected);
     const now = performance.now();
-    const call = new PendingCall(this, kind, type, json, timeoutMs, options, observer, now);
-    call.id = `${this.idPrefix}${++this.idCount}-${this.all.add(call)}`;
+    const call = new PendingCall<Session>(this, kind, type, json, timeoutMs, options, observer, now);
+    this.all.add(call);
     if (this.route.isClosing) {
       call.fail(new ClientClosedError('notSent'));
     } else {
@@ -103,7 +100,7 @@ export class Calls implements CallHost {
   }
 
   /** The caller has gone: nothing more is reported, and an upgraded server stops working for it. */
-  cancel(call: PendingCall): void {
+  cancel(call: PendingCall<Session>): void {
     if (call.isSettled) return;
     this.tellCancelled(call);
     call.abandon();
@@ -120,7 +117,7 @@ export class Calls implements CallHost {
   }
 
   onResponse(session: Session, body: MessageBody): void {
-    const call = this.pendingById(body.request_id as string);
+    const call = this.all.find(body.request_id as string);
     // Late, second and unknown answers are ignored.
     if (call === undefined) return;
     this.receivedCount++;
@@ -142,22 +139,19 @@ export class Calls implements CallHost {
     }
   }
 
-  /** What is in flight on this connection, in the order of its making; taken before anybody is told of the loss. */
-  inFlightOn(session: Session): PendingCall[] {
-    const calls = this.all.toArray().filter((call) => call.session === session);
-    // Places are given again in any order. Behind the prefix an id begins with the number of the call.
-    const numberOf = ({ id }: PendingCall): number => Number.parseInt(id.slice(this.idPrefix.length), 10);
-    return calls.toSorted((one, other) => numberOf(one) - numberOf(other));
+  /** Taken before anybody is told of the loss. */
+  inFlightOn(session: Session): PendingCall<Session>[] {
+    return this.all.inFlightOn(session);
   }
 
-  onLost(call: PendingCall, cause: UnixSocketError): void {
+  onLost(call: PendingCall<Session>, cause: UnixSocketError): void {
     if (call.isSettled) return;
     if (call.options.idempotent === true && this.repeat(call, true)) return;
     call.fail(new ConnectionLostError(this.label, { delivery: 'sentNoReply', cause }));
   }
 
   /** The calls that have not ended. */
-  open(): PendingCall[] {
+  open(): PendingCall<Session>[] {
     return this.all.toArray();
   }
 
@@ -181,7 +175,7 @@ export class Calls implements CallHost {
     this.deadlines.close();
   }
 
-  release(call: PendingCall): void {
+  release(call: PendingCall<Session>): void {
     this.deadlines.remove(call);
     this.all.remove(call);
     if (call.state === 'waiting') this.waiting.remove(call);
@@ -189,7 +183,7 @@ export class Calls implements CallHost {
     this.route.onProgress();
   }
 
-  tellCancelled(call: PendingCall): void {
+  tellCancelled(call: PendingCall<Session>): void {
     const { session, state, kind } = call;
     if (state === 'sent' && kind === 'request' && session?.isUpgraded === true) {
       session.send(encodeNotice(call.id, 'cancelled', undefined));
@@ -201,13 +195,8 @@ export class Calls implements CallHost {
     if (error.code === 'REQUEST_TIMEOUT') this.timeoutCount++;
   }
 
-  private pendingById(id: string): PendingCall | undefined {
-    const call = this.all.get(Number(id.slice(id.lastIndexOf('-') + 1)));
-    return call !== undefined && call.id === id && call.state === 'sent' ? call : undefined;
-  }
-
   /** Sends the call, or lets it wait for a connection, or ends it, as `offline` says. */
-  private dispatch(call: PendingCall): void {
+  private dispatch(call: PendingCall<Session>): void {
     const { route } = this;
     const session = route.readySession;
     if (session !== undefined) {
@@ -225,7 +214,7 @@ export class Calls implements CallHost {
     route.onWanted();
   }
 
-  private transmit(session: Session, call: PendingCall): void {
+  private transmit(session: Session, call: PendingCall<Session>): void {
     const { maxSendQueueBytes } = this.options;
     if (session.queuedBytes > maxSendQueueBytes) {
       call.fail(new SendQueueFullError(session.queuedBytes, maxSendQueueBytes));
@@ -251,7 +240,7 @@ export class Calls implements CallHost {
     }
   }
 
-  private extras(session: Session, call: PendingCall): string {
+  private extras(session: Session, call: PendingCall<Session>): string {
     const { meta, isPacket, timeoutMs } = call.options;
     if (meta === undefined && isPacket === undefined && timeoutMs === undefined) return '';
     const hasDeadline = session.isUpgraded && timeoutMs !== undefined && timeoutMs > 0;
@@ -261,7 +250,7 @@ export class Calls implements CallHost {
     );
   }
 
-  private onFailure(session: Session, call: PendingCall, error: UnixSocketError): void {
+  private onFailure(session: Session, call: PendingCall<Session>, error: UnixSocketError): void {
     // A server that is going away did not start the call, so it may be sent to the next one whatever it does.
     if (error instanceof RefusedError && error.code === 'DRAINING') {
       this.route.retire(session);
@@ -270,14 +259,18 @@ export class Calls implements CallHost {
     call.fail(error);
   }
 
-  private onEventFlushed(session: Session, call: PendingCall, error: Error | null | undefined): void {
+  private onEventFlushed(
+    session: Session,
+    call: PendingCall<Session>,
+    error: Error | null | undefined,
+  ): void {
     // Lost with its connection, and perhaps on its way again on another one; or about to be, when the link hears that
     // this one is closed. Sent again now, it would only go the same way.
     if (call.session === session && !error) call.complete();
   }
 
   /** False if the call may not be sent again: too often, or part of its answer has been handed on. */
-  private repeat(call: PendingCall, mayHaveRun: boolean): boolean {
+  private repeat(call: PendingCall<Session>, mayHaveRun: boolean): boolean {
     if (this.route.isClosing || call.repeats >= this.options.maxRepeats || call.hasDelivered) return false;
     this.leave(call);
     call.repeats++;
@@ -290,7 +283,7 @@ export class Calls implements CallHost {
   }
 
   /** The call is no longer in flight on its connection. */
-  private leave(call: PendingCall): void {
+  private leave(call: PendingCall<Session>): void {
     const { session } = call;
     if (session === undefined) return;
     call.session = undefined;
@@ -304,7 +297,7 @@ export class Calls implements CallHost {
     return eventsAs === 'auto' ? session.isUpgraded : eventsAs === 'push';
   }
 
-  private restartDeadline(call: PendingCall): void {
+  private restartDeadline(call: PendingCall<Session>): void {
     // An explicit time limit bounds the whole call.
     if (call.options.timeoutMs !== undefined) return;
     this.deadlines.remove(call);

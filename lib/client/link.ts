@@ -1,3 +1,4 @@
+import type { CallObserver, CallOptions, PendingCall } from '../calls/pending-call.js';
 import { tell } from '../connection/tell.js';
 import { ClientClosedError } from '../errors/call.errors.js';
 import {
@@ -14,7 +15,6 @@ import { BackoffStrategy } from './backoff.js';
 import { Calls, type CallRoute } from './calls.js';
 import type { LinkCloseReport, LinkEvents, LinkStats } from './link-reports.js';
 import { LEGAL_MOVES, type LinkState } from './link-state.js';
-import type { CallObserver, CallOptions, PendingCall } from './pending-call.js';
 import { PushStream } from './push-stream.js';
 import { ReadyWaiters } from './ready-waiters.js';
 import { Session, type SessionOwner } from './session.js';
@@ -109,17 +109,17 @@ export class Link implements SessionOwner, CallRoute {
   }
 
   /** @param json the data, encoded */
-  call(type: string, json: string, options: CallOptions, observer: CallObserver): PendingCall {
+  call(type: string, json: string, options: CallOptions, observer: CallObserver): PendingCall<Session> {
     return this.calls.begin('request', type, json, options, observer);
   }
 
   /** Completes once the kernel has the event. @param json the data, encoded */
-  emit(type: string, json: string, options: CallOptions, observer: CallObserver): PendingCall {
+  emit(type: string, json: string, options: CallOptions, observer: CallObserver): PendingCall<Session> {
     return this.calls.begin('event', type, json, options, observer);
   }
 
   /** The caller has gone: nothing more is reported, and an upgraded server stops working for it. */
-  cancel(call: PendingCall): void {
+  cancel(call: PendingCall<Session>): void {
     this.calls.cancel(call);
   }
 

@@ -1,12 +1,13 @@
+import type { PendingCall } from '../calls/pending-call.js';
 import { NotConnectedError, OfflineQueueFullError } from '../errors/call.errors.js';
 import type { UnixSocketError } from '../errors/unix-socket.error.js';
 import type { ResolvedLinkOptions } from '../options/client-options.js';
-import type { PendingCall } from './pending-call.js';
+import type { Session } from './session.js';
 
 /** The calls that wait for a connection, in order, bounded in count and bytes; their time is bounded by themselves. */
 export class OfflineQueue {
   /** With the size of each. */
-  private readonly calls = new Map<PendingCall, number>();
+  private readonly calls = new Map<PendingCall<Session>, number>();
   private bytes = 0;
 
   constructor(
@@ -19,7 +20,11 @@ export class OfflineQueue {
   }
 
   /** Why one more call may not wait; undefined if it may. @param isResting between two attempts to connect */
-  refusal(call: PendingCall, isResting: boolean, lastError: Error | undefined): UnixSocketError | undefined {
+  refusal(
+    call: PendingCall<Session>,
+    isResting: boolean,
+    lastError: Error | undefined,
+  ): UnixSocketError | undefined {
     const { offline, maxOfflineCalls, maxOfflineBytes } = this.options;
     if (offline === 'fail' && isResting) return new NotConnectedError(this.label, lastError);
     const maxCalls = typeof offline === 'object' ? Math.min(offline.queue, maxOfflineCalls) : maxOfflineCalls;
@@ -30,24 +35,24 @@ export class OfflineQueue {
     return undefined;
   }
 
-  add(call: PendingCall): void {
+  add(call: PendingCall<Session>): void {
     const bytes = Buffer.byteLength(call.json);
     this.calls.set(call, bytes);
     this.bytes += bytes;
   }
 
-  remove(call: PendingCall): void {
+  remove(call: PendingCall<Session>): void {
     this.bytes -= this.calls.get(call) ?? 0;
     this.calls.delete(call);
   }
 
   /** In order; those that are added or removed meanwhile are there, or not. */
-  [Symbol.iterator](): Iterator<PendingCall> {
+  [Symbol.iterator](): Iterator<PendingCall<Session>> {
     return this.calls.keys();
   }
 
   /** Empties it. */
-  takeAll(): PendingCall[] {
+  takeAll(): PendingCall<Session>[] {
     const calls = [...this];
     this.calls.clear();
     this.bytes = 0;

@@ -1,6 +1,6 @@
 import type { ProducerDeserializer } from '@nestjs/microservices';
 import type { Observer } from 'rxjs';
-import type { CallObserver } from '../client/pending-call.js';
+import type { CallObserver } from '../calls/pending-call.js';
 import { RemoteError } from '../errors/call.errors.js';
 import type { UnixSocketError } from '../errors/unix-socket.error.js';
 import { failureFromPayload } from './call-failure.js';

@@ -1,5 +1,5 @@
 import { inspect } from 'node:util';
-import type { CallFailure } from '../server/incoming-call.js';
+import type { CallFailure } from '../calls/incoming-call.js';
 import { INTERNAL_ERROR } from './unix-socket.constants.js';
 
 /**

@@ -1,5 +1,5 @@
 import { isObservable, type Observable, type Observer, type Subscription } from 'rxjs';
-import type { IncomingCall } from '../server/incoming-call.js';
+import type { IncomingCall } from '../calls/incoming-call.js';
 import { failureFromPayload } from './call-failure.js';
 
 /** How results leave; the fast way hands them on, the other runs them through a custom serializer first. */

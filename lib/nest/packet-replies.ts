@@ -1,5 +1,5 @@
 import type { ConsumerSerializer } from '@nestjs/microservices';
-import type { IncomingCall } from '../server/incoming-call.js';
+import type { IncomingCall } from '../calls/incoming-call.js';
 import type { ReplyWriter } from './call-responder.js';
 import { failureFromPayload } from './call-failure.js';
 

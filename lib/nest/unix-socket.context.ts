@@ -1,13 +1,13 @@
 import { BaseRpcContext } from '@nestjs/microservices';
 import type { Metadata } from '../protocol/guards.js';
-import type { ClientConnection } from '../server/client-connection.js';
-import type { IncomingCall } from '../server/incoming-call.js';
+import type { Caller, ClientConnection } from '../server/client-connection.js';
+import type { IncomingCall } from '../calls/incoming-call.js';
 
 type ContextArgs = [
   connection: ClientConnection,
   pattern: string,
   metadata: Metadata | undefined,
-  call: IncomingCall,
+  call: IncomingCall<Caller>,
 ];
 
 /** What `@Ctx()` gives: who calls, what for, and whether anybody still waits for the answer. */

@@ -1,4 +1,4 @@
-import type { CallOptions } from '../client/pending-call.js';
+import type { CallOptions } from '../calls/pending-call.js';
 
 export interface RecordOptions extends Pick<CallOptions, 'timeoutMs' | 'meta' | 'idempotent'> {
   /** For `emit`: see {@link UnixSocketRecordBuilder.setAck}. */

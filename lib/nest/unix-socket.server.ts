@@ -12,11 +12,11 @@ import {
 import type { Endpoint } from '../options/endpoint.js';
 import { endpointLabel } from '../options/endpoint.js';
 import type { SocketServerOptions } from '../options/server-options.js';
-import type { ClientConnection, PushOptions, PushOutcome } from '../server/client-connection.js';
+import type { Caller, ClientConnection, PushOptions, PushOutcome } from '../server/client-connection.js';
 import type { PushOperator, PushTarget } from '../server/push.js';
 import type { SlowConsumerPolicy } from '../server/push-queue.js';
-import type { IncomingCall } from '../server/incoming-call.js';
-import type { RequestHandlerFunction, RequestHandlerRegistry } from '../server/request-handler-registry.js';
+import type { IncomingCall } from '../calls/incoming-call.js';
+import type { RequestHandlerFunction, RequestHandlerRegistry } from '../calls/request-handler-registry.js';
 import type { ServerCloseReport, ServerStats } from '../server/server-reports.js';
 import { SocketServer } from '../server/socket-server.js';
 import { CallResponder, eventReplies, plainReplies, type ReplyWriter } from './call-responder.js';
@@ -207,7 +207,7 @@ export class UnixSocketServer
     this.emitter.emit('disconnect', connection, cause);
   }
 
-  private onCall(call: IncomingCall): boolean {
+  private onCall(call: IncomingCall<Caller>): boolean {
     const { type, isPacket } = call.message;
     if (typeof type !== 'string') return false;
     if (isPacket || this.hasDeserializer) {
@@ -234,7 +234,7 @@ export class UnixSocketServer
   }
 
   private run(
-    call: IncomingCall,
+    call: IncomingCall<Caller>,
     handler: MessageHandler,
     pattern: string,
     data: unknown,
@@ -250,7 +250,7 @@ export class UnixSocketServer
 
   /** Between the hooks, as on other transports: the first may await the end of processing. Never rejects. */
   private async runHooked(
-    call: IncomingCall,
+    call: IncomingCall<Caller>,
     handler: MessageHandler,
     data: unknown,
     context: UnixSocketContext,
@@ -285,7 +285,7 @@ export class UnixSocketServer
   }
 
   private execute(
-    call: IncomingCall,
+    call: IncomingCall<Caller>,
     handler: MessageHandler,
     data: unknown,
     context: UnixSocketContext,
@@ -302,7 +302,7 @@ export class UnixSocketServer
   }
 
   /** The slower way: the deserializer sees Nest's packet and may change all of it. */
-  private async onPacket(call: IncomingCall, type: string): Promise<void> {
+  private async onPacket(call: IncomingCall<Caller>, type: string): Promise<void> {
     const { isPacket, data, id, kind, meta } = call.message;
     try {
       const raw = isPacket

@@ -1,6 +1,5 @@
-import type { Frame } from '../protocol/frame-writer.js';
+import type { CallChannel } from '../calls/call-channel.js';
 import type { Metadata } from '../protocol/guards.js';
-import type { MessageType } from '../protocol/message-body.js';
 import type { SlowConsumerPolicy } from './push-queue.js';
 
 /** How a push travels. */
@@ -47,14 +46,5 @@ export interface ClientConnection {
   close(reason?: string): void;
 }
 
-/** What a call needs of the connection it came from. */
-export interface Caller extends ClientConnection {
-  readonly maxFrameBytes: number;
-  /**
-   * @param isOneOfMany a value of a stream, or an answer given again: no slot bounds how many there are, so a client
-   * that leaves too much unread is disconnected
-   */
-  sendFrame(frame: Frame, type: MessageType, isOneOfMany?: boolean): void;
-  /** Counts a failure under its code. */
-  noteError(code: string): void;
-}
+/** The connection a call came from. */
+export interface Caller extends ClientConnection, CallChannel {}

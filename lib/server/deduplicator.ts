@@ -1,7 +1,7 @@
+import type { IncomingCall } from '../calls/incoming-call.js';
 import { Deadlines } from '../connection/deadlines.js';
 import { ConnectionLostError } from '../errors/connection.errors.js';
 import type { Caller } from './client-connection.js';
-import type { IncomingCall } from './incoming-call.js';
 import { SharedCall, type SharedCallOwner } from './shared-call.js';
 
 export interface DeduplicationLimits {
@@ -39,11 +39,12 @@ export class Deduplicator implements SharedCallOwner {
   }
 
   /** Remembers a new call, unless too many are running to remember one more. */
-  begin(id: string, call: IncomingCall, caller: Caller): void {
+  begin(id: string, call: IncomingCall<Caller>, caller: Caller): void {
     this.makeRoom(1);
     if (this.running.size + this.finished.size >= this.limits.maxEntries) return;
-    call.shared = new SharedCall(id, call, caller, this);
-    this.running.set(id, call.shared);
+    const shared = new SharedCall(id, call, caller, this);
+    call.shared = shared;
+    this.running.set(id, shared);
   }
 
   /** `caller` does not wait any more. False if it did not wait for a call that is remembered. */
@@ -64,9 +65,9 @@ export class Deduplicator implements SharedCallOwner {
     }
   }
 
-  onCallSettled(call: IncomingCall): void {
+  onCallSettled(call: IncomingCall<Caller>): void {
     const { shared } = call;
-    if (shared === undefined) return;
+    if (!(shared instanceof SharedCall)) return;
     this.deadlines.remove(shared);
     this.running.delete(shared.callId);
     shared.finish();

@@ -1,4 +1,7 @@
 import type { Duplex } from 'node:stream';
+import { CallQueue } from '../calls/call-queue.js';
+import { IncomingCall } from '../calls/incoming-call.js';
+import { readIncoming } from '../calls/incoming-message.js';
 import { Connection, type ConnectionOwner } from '../connection/connection.js';
 import { RoundTrip } from '../connection/round-trip.js';
 import { Heartbeat, type HeartbeatTarget } from '../connection/heartbeat.js';
@@ -10,13 +13,11 @@ import { CAPABILITIES } from '../protocol/capabilities.js';
 import { encodeGreeting, encodeHeartbeat, encodeNotice, extra } from '../protocol/envelope.js';
 import { HEADER_BYTES } from '../protocol/frame-reader.js';
 import type { Frame } from '../protocol/frame-writer.js';
-import { readHello, readInteger, readMeta } from '../protocol/guards.js';
-import { MessageType, readPayload, type MessageBody } from '../protocol/message-body.js';
+import { readHello, readInteger } from '../protocol/guards.js';
+import { MessageType, type MessageBody } from '../protocol/message-body.js';
 import { BeatLimiter } from './beat-limiter.js';
-import { CallQueue } from './call-queue.js';
 import type { Caller, PushOptions, PushOutcome } from './client-connection.js';
 import type { Deduplicator } from './deduplicator.js';
-import { IncomingCall } from './incoming-call.js';
 import { PeerPushes, type PeerPushesOwner } from './peer-pushes.js';
 import { PushOperator } from './push.js';
 import type { SlowConsumerPolicy } from './push-queue.js';
@@ -25,10 +26,10 @@ import type { ConnectionStats } from './server-reports.js';
 /** What a peer tells the server it belongs to. */
 export interface PeerOwner extends PeerPushesOwner {
   /** Run the handler of this call. */
-  onCall(call: IncomingCall): void;
-  onCallSettled(call: IncomingCall): void;
+  onCall(call: IncomingCall<Caller>): void;
+  onCallSettled(call: IncomingCall<Caller>): void;
   /** The caller waits only so long from now. */
-  onDeadline(call: IncomingCall, deadlineMs: number): void;
+  onDeadline(call: IncomingCall<Caller>, deadlineMs: number): void;
   onMessage(type: MessageType): void;
   onSent(type: MessageType): void;
   onError(code: string): void;
@@ -67,7 +68,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
   lastActivityAt = this.connectedAt;
 
   private readonly connection: Connection;
-  private readonly calls: CallQueue;
+  private readonly calls: CallQueue<Caller>;
   private readonly pushes: PeerPushes;
   private readonly heartbeat: Heartbeat;
   private halfOpenTimer: NodeJS.Timeout | undefined;
@@ -313,21 +314,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
     const { request_id: id } = body;
     const deduplicator = kind === 'request' && this.isUpgraded ? this.owner.deduplicator : undefined;
     if (typeof id === 'string' && deduplicator?.join(id, this) === true) return;
-    const payload = readPayload(body.data);
-    const call = new IncomingCall(
-      this,
-      {
-        kind,
-        id,
-        type: payload.type,
-        data: payload.data,
-        meta: body.meta === undefined ? undefined : readMeta(body.meta),
-        deadlineMs: body.deadline_ms === undefined ? undefined : readInteger(body.deadline_ms),
-        isPacket: body.packet === true,
-        bytes,
-      },
-      this.calls,
-    );
+    const call = new IncomingCall<Caller>(this, readIncoming(kind, body, bytes), this.calls);
     if (typeof id === 'string') deduplicator?.begin(id, call, this);
     if (call.message.deadlineMs !== undefined) this.owner.onDeadline(call, call.message.deadlineMs);
     if (call.isSettled) return;
@@ -336,7 +323,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
   }
 
   /** No room for another call. A plain peer knows no refusal, so it is not read from until there is room. */
-  private onOverload(call: IncomingCall): void {
+  private onOverload(call: IncomingCall<Caller>): void {
     this.noteError('OVERLOADED');
     if (!this.isUpgraded) {
       this.calls.enqueue(call);
@@ -370,7 +357,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
     return true;
   }
 
-  private onCallSettled(call: IncomingCall): void {
+  private onCallSettled(call: IncomingCall<Caller>): void {
     this.owner.onCallSettled(call);
     if (!this.connection.isOpen && this.calls.isIdle) this.owner.onIdle(this);
     if (this.isPaused && this.calls.hasRoom) {

@@ -1,11 +1,11 @@
+import type { IncomingCall } from '../calls/incoming-call.js';
 import type { LatencySummary, MessageCounts } from '../connection/stats.js';
-import type { ClientConnection } from './client-connection.js';
-import type { IncomingCall } from './incoming-call.js';
+import type { Caller, ClientConnection } from './client-connection.js';
 
 /** What a server tells whoever runs it. All optional but `onCall`. */
 export interface SocketServerEvents {
   /** A request or event for which no function is registered. False: not handled either. */
-  onCall?(call: IncomingCall): boolean;
+  onCall?(call: IncomingCall<Caller>): boolean;
   onConnect?(connection: ClientConnection): void;
   /** `cause` is undefined after an ordinary end. */
   onDisconnect?(connection: ClientConnection, cause: Error | undefined): void;

@@ -1,9 +1,10 @@
+import type { CallAudience } from '../calls/call-channel.js';
+import type { IncomingCall } from '../calls/incoming-call.js';
 import type { DeadlineLane, Expiring } from '../connection/deadlines.js';
 import { encodeFailure } from '../protocol/envelope.js';
 import type { Frame } from '../protocol/frame-writer.js';
 import { MessageType } from '../protocol/message-body.js';
 import type { Caller } from './client-connection.js';
-import type { IncomingCall } from './incoming-call.js';
 
 export interface SharedCallOwner {
   /** So many more bytes of answers are kept. */
@@ -15,7 +16,7 @@ export interface SharedCallOwner {
 const LARGEST_KEPT_ANSWER_BYTES = 1024 * 1024;
 
 /** A call that may come more than once: its answer so far, and the connections that wait for it. */
-export class SharedCall implements Expiring {
+export class SharedCall implements Expiring, CallAudience<Caller> {
   lane: DeadlineLane | undefined;
   previous: Expiring | undefined;
   following: Expiring | undefined;
@@ -29,7 +30,7 @@ export class SharedCall implements Expiring {
   constructor(
     readonly callId: string,
     /** Undefined once it is finished: what was asked need not be kept. */
-    public call: IncomingCall | undefined,
+    public call: IncomingCall<Caller> | undefined,
     caller: Caller,
     private readonly owner: SharedCallOwner,
   ) {

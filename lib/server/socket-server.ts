@@ -1,6 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import type { Server } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { IncomingCall } from '../calls/incoming-call.js';
+import { RequestHandlerRegistry, type RequestHandlerFunction } from '../calls/request-handler-registry.js';
+import { runFunctionHandler } from '../calls/run-function-handler.js';
 import { Deadlines } from '../connection/deadlines.js';
 import { ErrorCounter, LatencyRecorder, MessageCounter } from '../connection/stats.js';
 import { tell } from '../connection/tell.js';
@@ -18,9 +21,8 @@ import type { Frame } from '../protocol/frame-writer.js';
 import type { Metadata } from '../protocol/guards.js';
 import { encodeJson } from '../protocol/json-codec.js';
 import { MessageType } from '../protocol/message-body.js';
-import type { ClientConnection, PushOptions, PushOutcome } from './client-connection.js';
+import type { Caller, ClientConnection, PushOptions, PushOutcome } from './client-connection.js';
 import { Deduplicator } from './deduplicator.js';
-import type { IncomingCall } from './incoming-call.js';
 import { Listener, type ListenerOwner } from './listener.js';
 import { Peer, type PeerOwner } from './peer.js';
 import { PeerRegistry } from './peer-registry.js';
@@ -28,8 +30,6 @@ import { PushOperator, type PushTarget } from './push.js';
 import type { SlowConsumerPolicy } from './push-queue.js';
 import { CONSENT_MS, TAKE_OVER_GRANTED, TAKE_OVER_REFUSED } from './take-over.js';
 import type { ServerCloseReport, ServerStats, SocketServerEvents } from './server-reports.js';
-import { RequestHandlerRegistry, type RequestHandlerFunction } from './request-handler-registry.js';
-import { runFunctionHandler } from './run-function-handler.js';
 
 const LONGEST_TIMER_MS = 0x7fff_ffff;
 
@@ -194,7 +194,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     tell(() => this.events.onPathRestored?.());
   }
 
-  onDeadline(call: IncomingCall, deadlineMs: number): void {
+  onDeadline(call: IncomingCall<Caller>, deadlineMs: number): void {
     const timeoutMs = Math.min(deadlineMs, LONGEST_TIMER_MS);
     // 0 means no limit there, and no time left here.
     if (timeoutMs > 0) this.deadlines.add(call, timeoutMs, performance.now());
@@ -205,7 +205,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
       );
   }
 
-  onCall(call: IncomingCall): void {
+  onCall(call: IncomingCall<Caller>): void {
     const now = performance.now();
     // It waited for its turn, and this process was too busy for the timer.
     if (call.expiresAt > 0 && call.expiresAt <= now) {
@@ -222,7 +222,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     }
   }
 
-  onCallSettled(call: IncomingCall): void {
+  onCallSettled(call: IncomingCall<Caller>): void {
     this.deadlines.remove(call);
     this.deduplicator?.onCallSettled(call);
     if (call.startedAt > 0) this.latency.record(performance.now() - call.startedAt);

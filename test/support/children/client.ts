@@ -1,6 +1,6 @@
 import { Link } from '../../../lib/client/link.js';
 import type { LinkStats } from '../../../lib/client/link-reports.js';
-import { request } from '../../../lib/client/request.js';
+import { request } from '../../../lib/calls/request.js';
 import type { LinkOptions } from '../../../lib/options/client-options.js';
 import { block, readOptions, report, takeOrders } from './commands.js';
 

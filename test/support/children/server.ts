@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { endpointLabel } from '../../../lib/options/endpoint.js';
 import type { SocketServerOptions } from '../../../lib/options/server-options.js';
-import type { IncomingCall } from '../../../lib/server/incoming-call.js';
+import type { IncomingCall } from '../../../lib/calls/incoming-call.js';
 import type { ServerStats } from '../../../lib/server/server-reports.js';
 import { SocketServer } from '../../../lib/server/socket-server.js';
 import { block, readOptions, report, takeOrders } from './commands.js';

@@ -7,8 +7,8 @@ import { encodeFailure, encodeResponse } from '../protocol/envelope.js';
 import type { Frame } from '../protocol/frame-writer.js';
 import { encodeJson } from '../protocol/json-codec.js';
 import { MessageType } from '../protocol/message-body.js';
-import type { Caller } from './client-connection.js';
-import type { SharedCall } from './shared-call.js';
+import type { CallAudience, CallChannel } from './call-channel.js';
+import type { IncomingMessage } from './incoming-message.js';
 
 /** Why a call failed, as it goes to the caller. */
 export interface CallFailure {
@@ -20,27 +20,9 @@ export interface CallFailure {
   readonly payload?: unknown;
 }
 
-/** What arrived: a request, which is answered, or an event, which is not. */
-export interface IncomingMessage {
-  readonly kind: 'request' | 'event';
-  /** Whatever the caller sent as id; goes back unchanged. */
-  readonly id: unknown;
-  /** The pattern's string; or whatever else the caller sent. */
-  readonly type: unknown;
-  readonly data: unknown;
-  /** Metadata beside the payload. */
-  readonly meta: Readonly<Record<string, string>> | undefined;
-  /** How long the caller still waits, in milliseconds from arrival. */
-  readonly deadlineMs: number | undefined;
-  /** Whether `data` is the output of a custom serializer. */
-  readonly isPacket: boolean;
-  /** Size on the wire. */
-  readonly bytes: number;
-}
-
 /** Hears of a call's end, whatever it was. */
-export interface CallOwner {
-  onCallSettled(call: IncomingCall): void;
+export interface CallOwner<C extends CallChannel> {
+  onCallSettled(call: IncomingCall<C>): void;
 }
 
 const MORE = ',"more":true';
@@ -48,10 +30,10 @@ const END = ',"end":true';
 const PACKET = ',"packet":true';
 
 /**
- * One request or event on its way through the server: the only thing a handler answers through, and the only
+ * One request or event on its way through the end that serves it: the only thing a handler answers through, and the only
  * thing that can be cancelled. An answer after the end is ignored, so nobody above needs to keep count.
  */
-export class IncomingCall implements Expiring, Slotted {
+export class IncomingCall<C extends CallChannel = CallChannel> implements Expiring, Slotted {
   slot = -1;
   lane: DeadlineLane | undefined;
   previous: Expiring | undefined;
@@ -64,7 +46,7 @@ export class IncomingCall implements Expiring, Slotted {
   /** `performance.now()` when its handler started; 0 while queued. */
   startedAt = 0;
   /** Set if it may come more than once: then all who asked get the answer. */
-  shared: SharedCall | undefined;
+  shared: CallAudience<C> | undefined;
   /** Whether it was answered without having been started. */
   isRefused = false;
   private controller: AbortController | undefined;
@@ -74,13 +56,13 @@ export class IncomingCall implements Expiring, Slotted {
   private heldValue: unknown = null;
 
   constructor(
-    private readonly caller: Caller,
+    private readonly caller: C,
     readonly message: IncomingMessage,
-    private readonly owner: CallOwner,
+    private readonly owner: CallOwner<C>,
   ) {}
 
   /** Where it came from; the latest, if it came more than once. */
-  get connection(): Caller {
+  get connection(): C {
     return this.shared?.latestCaller ?? this.caller;
   }
 
@@ -141,7 +123,7 @@ export class IncomingCall implements Expiring, Slotted {
     this.fail({ message: UNKNOWN_REQUEST_TYPE, code: 'UNKNOWN_PATTERN' });
   }
 
-  /** Not started, so repeating it is safe; an upgraded client knows that from the refusal. */
+  /** Not started, so repeating it is safe; an upgraded caller knows that from the refusal. */
   refuse(code: RefusalCode, text: string): void {
     if (this.isSettled) return;
     this.isRefused = true;

@@ -4,7 +4,6 @@ import { RequestTimeoutError } from '../errors/call.errors.js';
 import { ConnectionLostError } from '../errors/connection.errors.js';
 import type { Delivery, UnixSocketError } from '../errors/unix-socket.error.js';
 import type { Metadata } from '../protocol/guards.js';
-import type { Session } from './session.js';
 
 /** Hears of one call. After `error` or `complete` nothing more comes. */
 export interface CallObserver {
@@ -28,30 +27,33 @@ export interface CallOptions {
   readonly isPacket?: boolean | undefined;
 }
 
-/** What a call needs of its link. */
-export interface CallHost {
+/** What a call needs of whoever made it. */
+export interface CallHost<S> {
   /** Of the endpoint, for messages. */
   readonly label: string;
   /** Last error of dialling, for a call that never found a connection. */
   readonly lastError: Error | undefined;
-  release(call: PendingCall): void;
+  release(call: PendingCall<S>): void;
   /** An upgraded server should stop working for it. */
-  tellCancelled(call: PendingCall): void;
+  tellCancelled(call: PendingCall<S>): void;
   noteFailure(error: UnixSocketError): void;
 }
 
-/** One request or event of ours, from the caller's `send` to its end. Ends exactly once. */
-export class PendingCall implements Expiring, Slotted {
+/**
+ * One request or event of ours, from the caller's `send` to its end. Ends exactly once.
+ * @typeParam S the connection it is sent on, as its host knows it
+ */
+export class PendingCall<S = unknown> implements Expiring, Slotted {
   slot = -1;
   lane: DeadlineLane | undefined;
   previous: Expiring | undefined;
   following: Expiring | undefined;
   expiresAt = 0;
   state: 'waiting' | 'sent' | 'settled' = 'waiting';
-  /** Set once by the link; kept however often it is sent. */
+  /** Set once by its host; kept however often it is sent. */
   id = '';
   /** The connection it was sent on. */
-  session: Session | undefined;
+  session: S | undefined;
   /** Whether any frame of the answer has come. */
   isAnswered = false;
   /** Whether a value of the answer has been handed on. */
@@ -64,7 +66,7 @@ export class PendingCall implements Expiring, Slotted {
   mayHaveRun = false;
 
   constructor(
-    private readonly host: CallHost,
+    private readonly host: CallHost<S>,
     readonly kind: 'request' | 'event',
     readonly type: string,
     /** The data, encoded. */

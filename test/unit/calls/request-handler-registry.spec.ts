@@ -2,7 +2,7 @@ import {
   RequestHandler,
   RequestHandlerRegistry,
   type RequestHandlerFunction,
-} from '../../../lib/server/request-handler-registry.js';
+} from '../../../lib/calls/request-handler-registry.js';
 
 const INFO = { type: '', signal: new AbortController().signal, meta: undefined };
 const symbol = Symbol('method');

@@ -1,12 +1,19 @@
 import { EventEmitter, getMaxListeners, setMaxListeners } from 'node:events';
 import { RequestAbortedError } from '../errors/call.errors.js';
 import { encodeJson } from '../protocol/json-codec.js';
-import type { Link } from './link.js';
-import type { CallObserver, CallOptions } from './pending-call.js';
+import type { CallObserver, CallOptions, PendingCall } from './pending-call.js';
 
 export interface RequestOptions extends Pick<CallOptions, 'timeoutMs' | 'meta' | 'idempotent'> {
   /** Aborts the call; an upgraded server stops working for it. */
   readonly signal?: AbortSignal | undefined;
+}
+
+/** Whoever makes calls: a `Link`. */
+export interface CallMaker {
+  /** @param json the data, encoded */
+  call(type: string, json: string, options: CallOptions, observer: CallObserver): PendingCall;
+  /** The caller has gone: nothing more is reported. */
+  cancel(call: PendingCall): void;
 }
 
 /**
@@ -15,7 +22,7 @@ export interface RequestOptions extends Pick<CallOptions, 'timeoutMs' | 'meta' |
  * errors of a call, each with its `delivery`
  */
 export async function request(
-  link: Link,
+  link: CallMaker,
   type: string,
   data: unknown,
   options: RequestOptions = {},
@@ -35,7 +42,7 @@ interface AnswerTarget {
  * @param wrap puts something between the answer and the promise
  */
 export async function requestJson(
-  link: Link,
+  link: CallMaker,
   type: string,
   json: string,
   options: RequestOptions & CallOptions,

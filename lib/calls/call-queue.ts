@@ -1,4 +1,5 @@
 import { Slots } from '../connection/slots.js';
+import type { CallChannel } from './call-channel.js';
 import type { CallOwner, IncomingCall } from './incoming-call.js';
 
 export interface CallQueueLimits {
@@ -14,9 +15,9 @@ export interface CallQueueLimits {
  * The calls of one connection: so many run, so many more wait their turn, in order. Reading goes on whatever
  * happens here, so that heartbeats and cancels are heard while every slot is busy.
  */
-export class CallQueue implements CallOwner {
-  private readonly running = new Slots<IncomingCall>();
-  private waiting: IncomingCall[] = [];
+export class CallQueue<C extends CallChannel = CallChannel> implements CallOwner<C> {
+  private readonly running = new Slots<IncomingCall<C>>();
+  private waiting: IncomingCall<C>[] = [];
   /** Where the next waiting call stands; everything before it has been taken. */
   private head = 0;
   /** Calls behind `head` that ended while they waited. */
@@ -27,9 +28,9 @@ export class CallQueue implements CallOwner {
   constructor(
     private readonly limits: CallQueueLimits,
     /** Runs the handler. */
-    private readonly start: (call: IncomingCall) => void,
+    private readonly start: (call: IncomingCall<C>) => void,
     /** Hears of every call that ends, run or not. */
-    private readonly onSettled: (call: IncomingCall) => void,
+    private readonly onSettled: (call: IncomingCall<C>) => void,
     /** While true nothing new is started: the caller does not read its answers. */
     private readonly isHeldBack: () => boolean,
   ) {}
@@ -53,7 +54,7 @@ export class CallQueue implements CallOwner {
   }
 
   /** Starts the call or lets it wait. False if there is no room: it was not taken. */
-  add(call: IncomingCall): boolean {
+  add(call: IncomingCall<C>): boolean {
     if (this.running.size < this.limits.maxConcurrent && this.waitingCount === 0 && !this.isHeldBack()) {
       this.run(call);
       return true;
@@ -66,7 +67,7 @@ export class CallQueue implements CallOwner {
   }
 
   /** Lets the call wait although there is no room; whoever does this has to stop the flow. */
-  enqueue(call: IncomingCall): void {
+  enqueue(call: IncomingCall<C>): void {
     call.isWaiting = true;
     this.waiting.push(call);
     this.waitingBytes += call.message.bytes;
@@ -74,7 +75,7 @@ export class CallQueue implements CallOwner {
 
   /** Cancels the call with this id, running or waiting. */
   cancel(id: unknown, reason: Error): void {
-    const isMeant = (call: IncomingCall): boolean =>
+    const isMeant = (call: IncomingCall<C>): boolean =>
       call.message.id === id && call.message.kind === 'request';
     const call =
       this.running.find(isMeant) ?? this.waiting.find((waiting) => waiting.isWaiting && isMeant(waiting));
@@ -82,7 +83,7 @@ export class CallQueue implements CallOwner {
   }
 
   /** @param keeps says of a call that it goes on. Returns how many were cancelled. */
-  cancelAll(reason: Error, keeps: (call: IncomingCall) => boolean = () => false): number {
+  cancelAll(reason: Error, keeps: (call: IncomingCall<C>) => boolean = () => false): number {
     const calls = this.takeWaiting((call) => !keeps(call));
     for (const call of this.running.toArray()) if (!keeps(call)) calls.push(call);
     for (const call of calls) call.cancel(reason);
@@ -90,7 +91,7 @@ export class CallQueue implements CallOwner {
   }
 
   /** Removes and returns the calls that wait, or those of them that are `meant`. */
-  takeWaiting(isMeant: (call: IncomingCall) => boolean = () => true): IncomingCall[] {
+  takeWaiting(isMeant: (call: IncomingCall<C>) => boolean = () => true): IncomingCall<C>[] {
     const calls = this.waiting.filter((call) => call.isWaiting && isMeant(call));
     for (const call of calls) {
       call.isWaiting = false;
@@ -106,7 +107,7 @@ export class CallQueue implements CallOwner {
     if (this.isPumping) return;
     this.isPumping = true;
     while (this.waitingCount > 0 && this.running.size < this.limits.maxConcurrent && !this.isHeldBack()) {
-      const call = this.waiting[this.head] as IncomingCall;
+      const call = this.waiting[this.head] as IncomingCall<C>;
       this.head++;
       // The taken part is cut off when it is the larger one: each call is moved at most once on average.
       if (this.head * 2 > this.waiting.length) {
@@ -124,7 +125,7 @@ export class CallQueue implements CallOwner {
     this.isPumping = false;
   }
 
-  onCallSettled(call: IncomingCall): void {
+  onCallSettled(call: IncomingCall<C>): void {
     if (call.isWaiting) this.leave(call);
     else this.running.remove(call);
     if (this.waitingCount > 0) this.pump();
@@ -132,7 +133,7 @@ export class CallQueue implements CallOwner {
   }
 
   /** It ended before its turn, and gives its place to others. */
-  private leave(call: IncomingCall): void {
+  private leave(call: IncomingCall<C>): void {
     call.isWaiting = false;
     this.waitingBytes -= call.message.bytes;
     this.gone++;
@@ -145,7 +146,7 @@ export class CallQueue implements CallOwner {
     this.gone = 0;
   }
 
-  private run(call: IncomingCall): void {
+  private run(call: IncomingCall<C>): void {
     this.running.add(call);
     call.state = 'running';
     this.start(call);

@@ -1,6 +1,6 @@
-import { CallQueue, type CallQueueLimits } from '../../../lib/server/call-queue.js';
+import { CallQueue, type CallQueueLimits } from '../../../lib/calls/call-queue.js';
 import type { Caller } from '../../../lib/server/client-connection.js';
-import { IncomingCall } from '../../../lib/server/incoming-call.js';
+import { IncomingCall } from '../../../lib/calls/incoming-call.js';
 
 /** A caller that hears nothing: what is tested here is when calls run, not what they answer. */
 const caller = {
