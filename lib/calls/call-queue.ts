@@ -12,8 +12,17 @@ export interface CallQueueLimits {
 }
 
 /**
+ * So many calls are started at most before the answers of those started earlier are looked at. One read may bring
+ * hundreds of calls, and most handlers answer within the same turn, but not within their start.
+ */
+const BURST_CALLS = 64;
+
+/**
  * The calls of one connection: so many run, so many more wait their turn, in order. Reading goes on whatever
  * happens here, so that heartbeats and cancels are heard while every slot is busy.
+ *
+ * A caller that does not read its answers is held back: nothing more is started for it, and answers that are
+ * ready wait unencoded and keep their slots. So what it costs is bounded, whatever the answers add up to.
  */
 export class CallQueue<C extends CallChannel = CallChannel> implements CallOwner<C> {
   private readonly running = new Slots<IncomingCall<C>>();
@@ -24,6 +33,11 @@ export class CallQueue<C extends CallChannel = CallChannel> implements CallOwner
   private gone = 0;
   private waitingBytes = 0;
   private isPumping = false;
+  /** Calls started since the last breath that have not ended. */
+  private burst = 0;
+  private isBreathing = false;
+  /** Calls whose answers wait for the caller to read, oldest first; also some that ended meanwhile. */
+  private unsent: IncomingCall<C>[] = [];
 
   constructor(
     private readonly limits: CallQueueLimits,
@@ -31,9 +45,15 @@ export class CallQueue<C extends CallChannel = CallChannel> implements CallOwner
     private readonly start: (call: IncomingCall<C>) => void,
     /** Hears of every call that ends, run or not. */
     private readonly onSettled: (call: IncomingCall<C>) => void,
-    /** While true nothing new is started: the caller does not read its answers. */
-    private readonly isHeldBack: () => boolean,
+    /** Whether the caller leaves so much unread that it gets nothing more for now. */
+    private readonly isBackedUp: () => boolean,
   ) {}
+
+  /** Whether nothing is started and no answer leaves until the caller reads. */
+  get isHeldBack(): boolean {
+    // None overtakes those that wait.
+    return this.unsent.length > 0 || this.isBackedUp();
+  }
 
   get runningCount(): number {
     return this.running.size;
@@ -55,13 +75,13 @@ export class CallQueue<C extends CallChannel = CallChannel> implements CallOwner
 
   /** Starts the call or lets it wait. False if there is no room: it was not taken. */
   add(call: IncomingCall<C>): boolean {
-    if (this.running.size < this.limits.maxConcurrent && this.waitingCount === 0 && !this.isHeldBack()) {
+    const mayRun = this.running.size < this.limits.maxConcurrent && !this.isHeldBack;
+    if (mayRun && this.waitingCount === 0 && this.burst < BURST_CALLS) {
       this.run(call);
       return true;
     }
-    const { maxQueued, maxQueuedBytes } = this.limits;
-    if (this.waitingCount >= maxQueued || this.waitingBytes + call.message.bytes > maxQueuedBytes)
-      return false;
+    if (mayRun) this.breathe();
+    if (!this.isRoomFor(call)) return false;
     this.enqueue(call);
     return true;
   }
@@ -106,7 +126,11 @@ export class CallQueue<C extends CallChannel = CallChannel> implements CallOwner
     // A call that ends within its own start comes back here; the loop below goes on for it.
     if (this.isPumping) return;
     this.isPumping = true;
-    while (this.waitingCount > 0 && this.running.size < this.limits.maxConcurrent && !this.isHeldBack()) {
+    while (this.waitingCount > 0 && this.running.size < this.limits.maxConcurrent && !this.isHeldBack) {
+      if (this.burst >= BURST_CALLS) {
+        this.breathe();
+        break;
+      }
       const call = this.waiting[this.head] as IncomingCall<C>;
       this.head++;
       // The taken part is cut off when it is the larger one: each call is moved at most once on average.
@@ -125,9 +149,26 @@ export class CallQueue<C extends CallChannel = CallChannel> implements CallOwner
     this.isPumping = false;
   }
 
+  /** The caller reads: what waited for that goes on. */
+  onDrain(): void {
+    while (this.unsent.length > 0 && !this.isBackedUp()) this.unsent.shift()?.release();
+    this.pump();
+  }
+
+  /** Lets all answers out that wait, or those that are `meant`, however much is unread. */
+  flush(isMeant: (call: IncomingCall<C>) => boolean = () => true): void {
+    const calls = this.unsent;
+    this.unsent = [];
+    for (const call of calls) if (isMeant(call)) call.release();
+  }
+
+  onAnswerWaits(call: IncomingCall<C>): void {
+    this.unsent.push(call);
+  }
+
   onCallSettled(call: IncomingCall<C>): void {
     if (call.isWaiting) this.leave(call);
-    else this.running.remove(call);
+    else if (this.running.remove(call) && this.burst > 0) this.burst--;
     if (this.waitingCount > 0) this.pump();
     this.onSettled(call);
   }
@@ -146,8 +187,33 @@ export class CallQueue<C extends CallChannel = CallChannel> implements CallOwner
     this.gone = 0;
   }
 
+  private isRoomFor(call: IncomingCall<C>): boolean {
+    const { maxConcurrent, maxQueued, maxQueuedBytes } = this.limits;
+    // Those that wait for a breath only are about to run, and take no room.
+    const aboutToRun = this.isBreathing ? maxConcurrent - this.running.size : 0;
+    if (this.waitingCount < aboutToRun) return true;
+    return (
+      this.waitingCount - aboutToRun < maxQueued && this.waitingBytes + call.message.bytes <= maxQueuedBytes
+    );
+  }
+
+  /** Goes on starting calls once those that run have had the chance to answer. */
+  private breathe(): void {
+    if (this.isBreathing) return;
+    this.isBreathing = true;
+    // A tick planned here would come before the promises of this turn; planned by one of them, it comes after all.
+    queueMicrotask(() => process.nextTick(this.onBreath));
+  }
+
+  private readonly onBreath = (): void => {
+    this.isBreathing = false;
+    this.burst = 0;
+    this.pump();
+  };
+
   private run(call: IncomingCall<C>): void {
     this.running.add(call);
+    this.burst++;
     call.state = 'running';
     this.start(call);
   }

@@ -20,8 +20,12 @@ export interface CallFailure {
   readonly payload?: unknown;
 }
 
-/** Hears of a call's end, whatever it was. */
+/** Decides when an answer leaves, and hears of a call's end, whatever it was. */
 export interface CallOwner<C extends CallChannel> {
+  /** Whether an answer has to wait, because the caller leaves earlier ones unread. */
+  readonly isHeldBack: boolean;
+  /** The call has an answer that waits: {@link IncomingCall.release} it once the caller reads. */
+  onAnswerWaits(call: IncomingCall<C>): void;
   onCallSettled(call: IncomingCall<C>): void;
 }
 
@@ -40,11 +44,14 @@ export class IncomingCall<C extends CallChannel = CallChannel> implements Expiri
   following: Expiring | undefined;
   /** `performance.now()` at which its caller stops waiting; 0 for never. */
   expiresAt = 0;
-  state: 'queued' | 'running' | 'settled' = 'queued';
+  /** `answered`: its handler is through, and the caller has not yet read enough to be sent the answer. */
+  state: 'queued' | 'running' | 'answered' | 'settled' = 'queued';
   /** Owned by the queue: whether it stands there. */
   isWaiting = false;
   /** `performance.now()` when its handler started; 0 while queued. */
   startedAt = 0;
+  /** `performance.now()` when its answer began to wait; 0 if it did not. */
+  answeredAt = 0;
   /** Set if it may come more than once: then all who asked get the answer. */
   shared: CallAudience<C> | undefined;
   /** Whether it was answered without having been started. */
@@ -54,6 +61,8 @@ export class IncomingCall<C extends CallChannel = CallChannel> implements Expiri
   private cancelReason: Error | undefined;
   /** Towards a plain peer: the latest value of a stream, which is all it will get. */
   private heldValue: unknown = null;
+  /** Encodes the answer that waits. Not done before: the value may be shared by many calls, its bytes are not. */
+  private unsent: (() => Frame) | undefined;
 
   constructor(
     private readonly caller: C,
@@ -86,36 +95,35 @@ export class IncomingCall<C extends CallChannel = CallChannel> implements Expiri
 
   /** `teardown` runs once if the call ends before its handler does; at once if it already has. */
   onTeardown(teardown: () => void): void {
-    if (this.isSettled) teardown();
+    if (this.isAnswered) teardown();
     else this.teardown = teardown;
   }
 
   /** The whole answer. @param isPacket whether `value` is the output of a custom serializer */
   respond(value: unknown, isPacket = false): void {
-    if (this.isSettled) return;
-    this.answer(value, isPacket ? PACKET : '');
-    this.settle();
+    if (!this.isAnswered) this.conclude(() => this.encode(value, isPacket ? PACKET : ''));
   }
 
   /** One value of a stream. A plain peer gets the last one only, as `lastValueFrom` would give it. */
   next(value: unknown, isPacket = false): void {
-    if (this.isSettled) return;
-    if (this.caller.isUpgraded) this.answer(value, isPacket ? MORE + PACKET : MORE, true);
+    if (this.isAnswered) return;
+    if (this.caller.isUpgraded)
+      this.transmit(() => this.encode(value, isPacket ? MORE + PACKET : MORE), true);
     else this.heldValue = value;
   }
 
   /** The end of a stream, or of a handler without a value. */
   complete(): void {
-    if (this.isSettled) return;
-    if (this.caller.isUpgraded) this.answer(null, END);
-    else this.answer(this.heldValue, '');
-    this.settle();
+    if (this.isAnswered) return;
+    const { isUpgraded } = this.caller;
+    const value = this.heldValue;
+    this.conclude(() => (isUpgraded ? this.encode(null, END) : this.encode(value, '')));
   }
 
   fail(failure: CallFailure): void {
-    if (this.isSettled) return;
-    this.transmit(() => this.encodeFailure(failure));
-    this.end();
+    if (this.isAnswered) return;
+    this.conclude(() => this.encodeFailure(failure));
+    this.stop();
   }
 
   /** Nothing handles its type. The text is fixed by the protocol. */
@@ -125,12 +133,19 @@ export class IncomingCall<C extends CallChannel = CallChannel> implements Expiri
 
   /** Not started, so repeating it is safe; an upgraded caller knows that from the refusal. */
   refuse(code: RefusalCode, text: string): void {
-    if (this.isSettled) return;
+    if (this.isAnswered) return;
     this.isRefused = true;
-    this.transmit(() =>
-      encodeFailure(this.message.id, text, { code, message: text, refused: true }, Infinity),
+    this.transmit(
+      () => encodeFailure(this.message.id, text, { code, message: text, refused: true }, Infinity),
+      true,
     );
     this.end();
+  }
+
+  /** Sends the answer that waited for the caller to read. */
+  release(): void {
+    if (this.unsent !== undefined) this.transmit(this.unsent);
+    if (this.state === 'answered') this.settle();
   }
 
   onExpired(): void {
@@ -142,18 +157,22 @@ export class IncomingCall<C extends CallChannel = CallChannel> implements Expiri
   /** Nobody waits any more: the handler is told, and nothing is sent. */
   cancel(reason: Error): void {
     if (this.isSettled) return;
+    const isHandled = this.isAnswered;
     this.cancelReason = reason;
     // Settled first: whoever hears the signal may still have something to say, and nobody to say it to.
     this.settle();
+    if (isHandled) return;
     this.controller?.abort(reason);
     this.stop();
   }
 
-  private answer(value: unknown, extras: string, isOneOfMany = false): void {
-    this.transmit(
-      () => encodeResponse(this.message.id, encodeJson(value), extras, this.caller.maxFrameBytes),
-      isOneOfMany,
-    );
+  /** Whether nothing can be added to its answer any more. */
+  private get isAnswered(): boolean {
+    return this.state === 'answered' || this.state === 'settled';
+  }
+
+  private encode(value: unknown, extras: string): Frame {
+    return encodeResponse(this.message.id, encodeJson(value), extras, this.caller.maxFrameBytes);
   }
 
   /** What the error carries and cannot be sent is left out: its text says more than why it could not. */
@@ -166,6 +185,20 @@ export class IncomingCall<C extends CallChannel = CallChannel> implements Expiri
       this.caller.noteError((error as UnixSocketError).code);
       return encodeFailure(id, message, { code, message }, maxFrameBytes);
     }
+  }
+
+  /** The last that is sent: at once, or when the caller has read what came before. */
+  private conclude(encode: () => Frame): void {
+    if (this.owner.isHeldBack && this.message.kind === 'request') {
+      this.state = 'answered';
+      this.answeredAt = performance.now();
+      this.heldValue = null;
+      this.unsent = encode;
+      this.owner.onAnswerWaits(this);
+      return;
+    }
+    this.transmit(encode);
+    this.settle();
   }
 
   /** What cannot be encoded becomes an error response; the connection lives. */
@@ -189,6 +222,7 @@ export class IncomingCall<C extends CallChannel = CallChannel> implements Expiri
     if (this.isSettled) return;
     this.state = 'settled';
     this.heldValue = null;
+    this.unsent = undefined;
     this.owner.onCallSettled(this);
   }
 

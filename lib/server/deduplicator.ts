@@ -59,9 +59,8 @@ export class Deduplicator implements SharedCallOwner {
   leave(caller: Caller, reason: Error): void {
     for (const shared of this.running.values()) {
       if (!shared.detach(caller) || shared.isWanted) continue;
-      if (shared.call?.state === 'running')
-        this.deadlines.add(shared, this.limits.windowMs, performance.now());
-      else shared.call?.cancel(reason);
+      if (shared.call?.state === 'queued') shared.call.cancel(reason);
+      else this.deadlines.add(shared, this.limits.windowMs, performance.now());
     }
   }
 

@@ -18,6 +18,7 @@ import { MessageType, type MessageBody } from '../protocol/message-body.js';
 import { BeatLimiter } from './beat-limiter.js';
 import type { Caller, PushOptions, PushOutcome } from './client-connection.js';
 import type { Deduplicator } from './deduplicator.js';
+import { HalfOpenWatch, type HalfOpenPeer } from './half-open-watch.js';
 import { PeerPushes, type PeerPushesOwner } from './peer-pushes.js';
 import { PushOperator } from './push.js';
 import type { SlowConsumerPolicy } from './push-queue.js';
@@ -47,18 +48,13 @@ export interface PeerOwner extends PeerPushesOwner {
 
 const SHUTTING_DOWN = 'The server is shutting down; the call was not started.';
 
-/**
- * A plain peer that has ended its side is written to this often, to find out whether it is still there. Over TCP the
- * first write after its death only brings the news, and the second one fails.
- */
-const HALF_OPEN_BEAT_MS = 500;
 /** While draining, a client that has not said anything yet gets this long to show what it is. */
 const UNKNOWN_PEER_GRACE_MS = 500;
-/** Nothing new is started for a client that leaves this much unread. */
+/** A client that leaves this much unread is sent no further answers, and nothing new is started for it. */
 const HOLD_BACK_BYTES = 1024 * 1024;
 
 /** The server's view of one client: greeting, version, heartbeats, and the calls it has made. */
-export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
+export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, HalfOpenPeer {
   readonly connectedAt = Date.now();
   readonly protocolVersion = 'v2';
   isUpgraded = false;
@@ -71,7 +67,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
   private readonly calls: CallQueue<Caller>;
   private readonly pushes: PeerPushes;
   private readonly heartbeat: Heartbeat;
-  private halfOpenTimer: NodeJS.Timeout | undefined;
+  private halfOpenWatch: HalfOpenWatch | undefined;
   private leaveTimer: NodeJS.Timeout | undefined;
   private isPaused = false;
   private isDraining = false;
@@ -94,7 +90,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
       },
       (call) => owner.onCall(call),
       (call) => this.onCallSettled(call),
-      () => this.connection.isOpen && this.connection.queuedBytes > HOLD_BACK_BYTES,
+      () => this.isBackedUp,
     );
     this.pushes = new PeerPushes(this, this.connection, owner, options.maxSendQueueBytes);
     const { enabled, intervalMs, timeoutMs } = options.heartbeat;
@@ -133,6 +129,15 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
   /** Not yet taken by the kernel. */
   get queuedBytes(): number {
     return this.connection.queuedBytes;
+  }
+
+  get bytesTaken(): number {
+    return this.bytesSent - this.queuedBytes;
+  }
+
+  /** Whether it leaves so much unread that it gets nothing more for now. */
+  get isBackedUp(): boolean {
+    return this.connection.isOpen && this.connection.queuedBytes > HOLD_BACK_BYTES;
   }
 
   get hasPartialFrame(): boolean {
@@ -266,19 +271,19 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
       return;
     }
     this.heartbeat.stop();
-    this.halfOpenTimer = setInterval(
-      () => this.sendFrame(encodeHeartbeat(''), MessageType.Heartbeat),
-      HALF_OPEN_BEAT_MS,
-    );
+    const { enabled, timeoutMs } = this.options.heartbeat;
+    this.halfOpenWatch = new HalfOpenWatch(this, enabled ? timeoutMs : 0);
   }
 
   onClose(cause: Error | undefined): void {
     this.heartbeat.stop();
-    clearInterval(this.halfOpenTimer);
+    this.halfOpenWatch?.stop();
     clearTimeout(this.leaveTimer);
     const { deduplicator } = this.owner;
     const reason = cause ?? new ConnectionLostError(`client ${this.id}`);
     deduplicator?.leave(this, reason);
+    // What has run must not run again: whoever asks again gets the answer that is there.
+    this.calls.flush(({ shared }) => shared !== undefined);
     // Nobody ever waited for the events, and whoever sends a shared call again waits for it on another connection.
     this.calls.cancelAll(reason, ({ message, shared }) => message.kind === 'event' || shared !== undefined);
     this.owner.onClosed(this, cause);
@@ -286,7 +291,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
 
   onDrain(): void {
     this.pushes.drain();
-    this.calls.pump();
+    this.calls.onDrain();
   }
 
   silenceLimitMs(): number {
@@ -295,11 +300,16 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
   }
 
   beat(): void {
+    if (this.isBackedUp) return;
     if (this.isUpgraded) {
       this.sendFrame(encodeHeartbeat(extra('probe', this.roundTrip.start())), MessageType.Heartbeat);
     } else if (this.isPaused) {
-      this.sendFrame(encodeHeartbeat(''), MessageType.Heartbeat);
+      this.sendBeat();
     }
+  }
+
+  sendBeat(): void {
+    this.sendFrame(encodeHeartbeat(''), MessageType.Heartbeat);
   }
 
   onSilent(limitMs: number): void {
@@ -331,7 +341,6 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
       this.connection.pause();
       return;
     }
-    if (this.isOverfull()) return;
     call.refuse(
       'OVERLOADED',
       'The server has no room for more calls of this connection; it was not started.',
@@ -364,7 +373,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
       this.isPaused = false;
       this.connection.resume();
     }
-    if (this.halfOpenTimer !== undefined || this.isDraining) this.endIfDone();
+    if (this.halfOpenWatch !== undefined || this.isDraining) this.endIfDone();
   }
 
   /** Ends the connection of a plain client that has all its answers. An upgraded one leaves by itself. */
@@ -373,22 +382,23 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget {
   }
 
   private end(): void {
+    this.calls.flush();
     this.pushes.flush();
     this.connection.end();
   }
 
   private onHeartbeat(body: MessageBody): void {
     if (body.hello !== undefined && !this.isUpgraded) this.upgrade(body.hello);
-    if (body.take_over === true && this.isUpgraded) {
-      this.owner.onTakeOverAsked(this);
-      return;
-    }
     if (body.probe_ack !== undefined) {
       this.roundTrip.finish(body.probe_ack);
       return;
     }
     // One that does not read its answers would pile them up.
-    if (!this.beatLimiter.admit() || this.connection.queuedBytes > HOLD_BACK_BYTES) return;
+    if (!this.beatLimiter.admit() || this.isBackedUp) return;
+    if (body.take_over === true && this.isUpgraded) {
+      this.owner.onTakeOverAsked(this);
+      return;
+    }
     this.sendFrame(encodeHeartbeat(extra('probe_ack', readInteger(body.probe))), MessageType.Heartbeat);
   }
 

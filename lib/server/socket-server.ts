@@ -225,7 +225,8 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   onCallSettled(call: IncomingCall<Caller>): void {
     this.deadlines.remove(call);
     this.deduplicator?.onCallSettled(call);
-    if (call.startedAt > 0) this.latency.record(performance.now() - call.startedAt);
+    // How long a caller leaves its answer unread says nothing of the handler.
+    if (call.startedAt > 0) this.latency.record((call.answeredAt || performance.now()) - call.startedAt);
   }
 
   onMessage(type: MessageType): void {

@@ -160,6 +160,45 @@ describe('The memory of a server', () => {
     expect((await server.command('memory')).peakRss - before).toBeLessThan(OVERHEAD_BYTES);
   });
 
+  const manyBlobs = (pattern: string, count: number): Buffer[] =>
+    Array.from({ length: count }, (_, n) => requestFrame(String(n), pattern, { bytes: 100_000 }));
+
+  it.each([
+    ['a plain client', 'at once', false, 64],
+    ['an upgraded client', 'at once', true, 64],
+    ['a plain client', 'all later, in one turn', false, 450],
+    ['an upgraded client', 'all later, in one turn', true, 450],
+  ])(
+    'is bounded for answers that %s leaves unread, asked for in one read and made %s; it gets them once it reads',
+    async (_, when, isUpgraded, values) => {
+      const { server, address } = await startServer({ heartbeat: { enabled: false } });
+      const socket = await connectUnread(address);
+      const calls = 450;
+      socket.write(
+        Buffer.concat([
+          ...(isUpgraded ? [hello()] : []),
+          ...manyBlobs(when === 'at once' ? 'blob' : 'heldBlob', calls),
+        ]),
+      );
+      await until(async () => (await server.command('stats')).messagesReceived >= calls);
+      if (when !== 'at once') await server.command('release');
+
+      const { queued, inFlight, connections } = await server.command('stats');
+      // Where they are made at once, the others are not even started.
+      expect(inFlight).toBeLessThanOrEqual(values);
+      expect(calls - queued - inFlight).toBeLessThan(16);
+      expect(connections[0]?.queuedBytes).toBeGreaterThan(0.8 * HELD_BACK_BYTES);
+      expect(connections[0]?.queuedBytes).toBeLessThan(HELD_BACK_BYTES + 101 * KIB);
+
+      const reader = new RawPeer(socket);
+      const answers = (): string[] =>
+        reader.received.map(({ request_id: id }) => id as string).filter((id) => id !== '');
+      await until(() => answers().length === calls, 10_000);
+      expect(answers()).toEqual(Array.from({ length: calls }, (__, n) => String(n)));
+      await until(async () => (await server.command('stats')).inFlight === 0);
+    },
+  );
+
   it('is not spent on what a frame says of its length', async () => {
     const { server, address } = await startServer({ maxFrameBytes: 64 * MIB });
     const neighbour = await startNeighbour(address);

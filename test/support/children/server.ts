@@ -33,6 +33,7 @@ server
   .handle('slowEcho', ({ ms, value }: { ms: number; value: unknown }) => delay(ms, value))
   .handle('blob', ({ bytes }: { bytes: number }) => 'x'.repeat(bytes))
   .handle('hold', () => released)
+  .handle('heldBlob', ({ bytes }: { bytes: number }) => released.then(() => 'x'.repeat(bytes)))
   .handle('pid', () => process.pid);
 
 /** `stream`: text of so many bytes, again and again, until nobody wants more. */

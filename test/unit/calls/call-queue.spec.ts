@@ -127,6 +127,54 @@ describe('CallQueue', () => {
     expect(ids(started)).toEqual(['a', 'b', 'c', 'd']);
   });
 
+  it('starts so many at once and looks at their answers before it goes on, whatever may wait', async () => {
+    newQueue({ maxConcurrent: 1_000, maxQueued: 0, maxQueuedBytes: 0 });
+    const calls = Array.from({ length: 200 }, (_, i) => call(i));
+    expect(calls.map((one) => queue.add(one))).toEqual(Array(200).fill(true));
+    expect(counts()).toEqual([64, 136]);
+    await new Promise(setImmediate);
+    expect(counts()).toEqual([200, 0]);
+    expect(ids(started)).toEqual([...Array(200).keys()]);
+
+    // As an answer would do that is made within the turn.
+    onStart = () => void Promise.resolve().then(() => (isHeldBack = true));
+    const more = Array.from({ length: 100 }, (_, i) => call(i));
+    more.forEach((one) => queue.add(one));
+    await new Promise(setImmediate);
+    expect(counts()).toEqual([256, 44]);
+    expect([queue.add(call('x')), queue.waitingCount]).toEqual([false, 44]);
+    isHeldBack = false;
+    onStart = () => {};
+    queue.onDrain();
+    expect(counts()).toEqual([300, 0]);
+  });
+
+  it('sends answers that waited in their order, and no later one before them', () => {
+    newQueue({ maxConcurrent: 10 });
+    const sent: unknown[] = [];
+    jest.spyOn(caller, 'sendFrame').mockImplementation((frame) => {
+      sent.push(JSON.parse(frame.slice(4).toString()).data);
+      isHeldBack = sent.length % 2 === 0;
+    });
+    const calls = Array.from({ length: 5 }, (_, i) => call(i));
+    calls.forEach((one) => queue.add(one));
+    isHeldBack = true;
+    for (const n of [2, 0, 1]) calls[n]?.respond(n);
+    isHeldBack = false;
+    calls[3]?.respond(3);
+    expect([sent, counts(), settled.length]).toEqual([[], [5, 0], 0]);
+    queue.onDrain();
+    expect([sent, counts()]).toEqual([
+      [2, 0],
+      [3, 0],
+    ]);
+    calls[4]?.respond(4);
+    calls[1]?.cancel(new Error('cancelled'));
+    queue.flush();
+    expect([sent, counts(), queue.isIdle]).toEqual([[2, 0, 3, 4], [0, 0], true]);
+    jest.restoreAllMocks();
+  });
+
   it('starts nothing while it is held back', () => {
     newQueue({});
     isHeldBack = true;
