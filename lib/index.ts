@@ -11,7 +11,9 @@ export { HealthChecker, type HealthCheckerOptions } from './client/health-checke
 export { Link } from './client/link.js';
 export type { LinkCloseReport, LinkEvents, LinkStats } from './client/link-reports.js';
 export type { LinkState } from './client/link-state.js';
-export type { PushHandler, ReceivedPush } from './client/push-stream.js';
+export type { PushHandling } from './client/push-handling.js';
+export type { PushFilter } from './client/push-stream.js';
+export type { PushHandler, ReceivedPush } from './client/push-subscription.js';
 export type { LatencySummary, MessageCounts } from './connection/stats.js';
 export { AddressInUseError, ListenError } from './errors/address.errors.js';
 export {
@@ -45,12 +47,14 @@ export {
   FrameTooLargeError,
   MalformedFrameError,
 } from './errors/protocol.errors.js';
+export { PushOverflowError } from './errors/push.errors.js';
 export { UnixSocketError, type Delivery } from './errors/unix-socket.error.js';
 export {
   getUnixSocketClientToken,
   InjectUnixSocketClient,
 } from './nest/decorators/inject-client.decorator.js';
 export { Signal } from './nest/decorators/signal.decorator.js';
+export { PushObservable } from './nest/push-observable.js';
 export { UNIX_SOCKET_TRANSPORT } from './nest/unix-socket.constants.js';
 export { UnixSocketClientProxy, type UnixSocketClientOptions } from './nest/unix-socket.client.js';
 export { UnixSocketContext } from './nest/unix-socket.context.js';
@@ -76,6 +80,7 @@ export type {
   ReconnectSettings,
 } from './options/client-options.js';
 export type { Endpoint, EndpointOptions } from './options/endpoint.js';
+export type { PushOverflow, PushSubscriptionOptions } from './options/push-options.js';
 export type {
   Handling,
   ServerHeartbeat,

@@ -1,7 +1,7 @@
 import type { LatencySummary } from '../connection/stats.js';
 import type { UnixSocketError } from '../errors/unix-socket.error.js';
 import type { LinkState } from './link-state.js';
-import type { ReceivedPush } from './push-stream.js';
+import type { ReceivedPush } from './push-subscription.js';
 
 /** What a link tells whoever runs it. */
 export interface LinkEvents {
@@ -13,7 +13,7 @@ export interface LinkEvents {
   /** An attempt failed, or the connection was lost; the next attempt follows after `delayMs`. */
   onRetry?(attempt: number, delayMs: number, error: UnixSocketError): void;
   onPushHandlerError?(error: unknown, push: ReceivedPush): void;
-  /** The first time pushes are dropped because `onPush` handlers are too slow. */
+  /** The first time pushes are dropped because a subscription is too slow. */
   onPushesDropped?(): void;
   /** The server said something of its own accord. */
   onNotice?(code: string | undefined, text: string): void;
@@ -37,7 +37,10 @@ export interface LinkStats {
   /** Answers received; each value of a stream counts. */
   readonly received: number;
   readonly pushesReceived: number;
+  /** Not handled, because a subscription was too slow or ended; once for each subscription. */
   readonly pushesDropped: number;
+  /** Handlers of pushes that threw or rejected. */
+  readonly pushesFailed: number;
   readonly timeouts: number;
   readonly failuresByCode: Readonly<Record<string, number>>;
   readonly bytesSent: number;

@@ -46,6 +46,7 @@ export class Link implements SessionOwner, CallRoute {
   private attempts = 0;
   private connections = 0;
   private pushCount = 0;
+  private hasToldOfDrops = false;
   /** Of connections that have ended. */
   private pastBytesSent = 0;
   private pastBytesReceived = 0;
@@ -65,9 +66,11 @@ export class Link implements SessionOwner, CallRoute {
     this.backoff = new BackoffStrategy({ ...this.options.reconnect, jitter: 'full' });
     this.pushes = new PushStream(
       this.options.maxQueuedPushes,
-      (error, push) => this.events.onPushHandlerError?.(error, push),
+      (error, push) => tell(() => this.events.onPushHandlerError?.(error, push)),
       () => {
-        if (this.pushes.dropped === 1) this.events.onPushesDropped?.();
+        if (this.hasToldOfDrops) return;
+        this.hasToldOfDrops = true;
+        tell(() => this.events.onPushesDropped?.());
       },
     );
   }
@@ -173,6 +176,7 @@ export class Link implements SessionOwner, CallRoute {
       received: calls.receivedCount,
       pushesReceived: this.pushCount,
       pushesDropped: this.pushes.dropped,
+      pushesFailed: this.pushes.failed,
       timeouts: calls.timeoutCount,
       failuresByCode: calls.failures.snapshot(),
       bytesSent: this.pastBytesSent + (session?.bytesSent ?? 0),
@@ -306,6 +310,7 @@ export class Link implements SessionOwner, CallRoute {
     await this.until(() => this.calls.pendingCount === 0, this.options.drainTimeoutMs);
     this.calls.failPending();
     this.moveTo('closed');
+    this.pushes.close();
     this.session?.end();
     for (const session of this.retired) session.end();
     await this.until(() => this.session === undefined && this.retired.size === 0, undefined);

@@ -14,13 +14,16 @@ import { Link } from '../client/link.js';
 import type { LinkCloseReport, LinkStats } from '../client/link-reports.js';
 import type { LinkState } from '../client/link-state.js';
 import type { CallOptions } from '../calls/pending-call.js';
-import type { PushHandler, ReceivedPush } from '../client/push-stream.js';
+import type { PushFilter } from '../client/push-stream.js';
+import type { PushHandler, ReceivedPush } from '../client/push-subscription.js';
 import { requestJson, type RequestOptions } from '../calls/request.js';
 import { EncodeError } from '../errors/protocol.errors.js';
 import type { LinkOptions } from '../options/client-options.js';
+import type { PushSubscriptionOptions } from '../options/push-options.js';
 import type { Metadata } from '../protocol/guards.js';
 import { encodeJson } from '../protocol/json-codec.js';
 import { AnswerObserver } from './answer-observer.js';
+import { PushObservable } from './push-observable.js';
 import { UnixSocketClientStatus, type UnixSocketClientEvents } from './unix-socket.events.js';
 import { UnixSocketRecord } from './unix-socket.record-builder.js';
 
@@ -86,11 +89,8 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
       onPushHandlerError: (error, push) =>
         this.logger.error(error, `The handler of the push "${push.type}" failed`),
       onPushesDropped: () =>
-        this.logger.warn('Handlers of pushes are too slow; the oldest waiting pushes are dropped'),
+        this.logger.warn('A handler of pushes is too slow; pushes are dropped. Said once for each client.'),
       onNotice: (code, text) => this.logger.debug(`${this.link.label} says: ${text} (${code ?? 'no code'})`),
-    });
-    this.link.pushes.subscribe(undefined, (_data, push) => {
-      if (this.emitter.listenerCount('push') > 0) this.emitter.emit('push', push);
     });
     this._status$.next(UnixSocketClientStatus.Disconnected);
     if (options?.eager === true)
@@ -119,6 +119,9 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
   }
 
   override on<E extends keyof UnixSocketClientEvents>(event: E, listener: UnixSocketClientEvents[E]): void {
+    // Not before somebody listens: whoever asks for an acknowledgement is told if nobody handles a push.
+    if (event === 'push' && this.emitter.listenerCount('push') === 0)
+      this.link.pushes.subscribe(undefined, (_data, push) => void this.emitter.emit('push', push));
     this.emitter.on(event, listener);
   }
 
@@ -195,21 +198,24 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
     return (await requestJson(this.link, type, json, merged, (answer) => this.answersTo(answer))) as T;
   }
 
-  /** Pushes of one type, or of all types as `{ type, data }`. */
-  pushes<T = unknown>(type: string): Observable<T>;
-  pushes(): Observable<ReceivedPush>;
-  pushes(type?: string): Observable<unknown> {
-    return new Observable((subscriber) =>
-      this.link.pushes.subscribe(type, (data, push) => subscriber.next(type === undefined ? push : data)),
-    );
+  /**
+   * Pushes of one type, or of all types as `{ type, data }`; an Observable that also goes into `for await`.
+   * @throws InvalidOptionError
+   */
+  pushes<T = unknown>(pattern: string | object, options?: PushSubscriptionOptions): PushObservable<T>;
+  pushes(pattern?: undefined, options?: PushSubscriptionOptions): PushObservable<ReceivedPush>;
+  pushes(pattern?: string | object, options?: PushSubscriptionOptions): PushObservable<unknown> {
+    const select = (push: ReceivedPush): unknown => (pattern === undefined ? push : push.data);
+    return new PushObservable(this.link.pushes, this.pushFilter(pattern), options, select);
   }
 
   /**
-   * Calls `handler` for each push of `type`, one after the other; it may be async and may make requests.
-   * Returns the function that ends the subscription.
+   * Calls `handler` for each push of a type, or that fits an object pattern, one after the other; it may be async and
+   * may make requests. Returns the function that ends the subscription.
+   * @throws InvalidOptionError
    */
-  onPush(type: string, handler: PushHandler): () => void {
-    return this.link.pushes.subscribe(type, handler);
+  onPush(pattern: string | object, handler: PushHandler, options?: PushSubscriptionOptions): () => void {
+    return this.link.pushes.subscribe(this.pushFilter(pattern), handler, options);
   }
 
   /** A real round trip to the server. False if there is no connection or no answer in time. */
@@ -257,6 +263,21 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
 
   private typeOf(pattern: unknown): string {
     return typeof pattern === 'string' ? pattern : this.normalizePattern(pattern as never);
+  }
+
+  /** Peers in other languages may write the keys of an object pattern in another order. */
+  private pushFilter(pattern: string | object | undefined): PushFilter {
+    if (pattern === undefined || typeof pattern === 'string') return pattern;
+    const route = this.typeOf(pattern);
+    return (type) => type === route || (type.startsWith('{') && this.routeOf(type) === route);
+  }
+
+  private routeOf(type: string): string | undefined {
+    try {
+      return this.typeOf(JSON.parse(type) as object);
+    } catch {
+      return undefined;
+    }
   }
 
   private prepare(

@@ -1,4 +1,4 @@
-import type { ReceivedPush } from '../client/push-stream.js';
+import type { ReceivedPush } from '../client/push-subscription.js';
 import type { UnixSocketError } from '../errors/unix-socket.error.js';
 import type { ClientConnection } from '../server/client-connection.js';
 

@@ -75,7 +75,7 @@ export interface ClientSettings {
   maxRepeats: number;
   /** How long `close()` waits for answers. Milliseconds. @default 5000 */
   drainTimeoutMs: number;
-  /** Pushes that may wait for a slow `onPush` handler; the oldest are dropped beyond. @default 10000 */
+  /** Pushes that may wait for one subscription to pushes, unless its `bufferSize` says so itself. @default 10000 */
   maxQueuedPushes: number;
 }
 
