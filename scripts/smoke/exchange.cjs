@@ -1,11 +1,10 @@
 const assert = require('node:assert/strict');
 const { existsSync } = require('node:fs');
-const { join } = require('node:path');
 const { firstValueFrom, from, lastValueFrom, toArray } = require('rxjs');
 
 /** A Nest microservice and a client of it in one process: request, stream, event, error, and a close that lets go. */
 exports.exchange = async (api) => {
-  const path = join(__dirname, `${process.pid}.sock`);
+  const path = `${__dirname}/${process.pid}.sock`;
   const events = Promise.withResolvers?.() ?? withResolvers();
   const logger = ['warn', 'error'];
   const strategy = new api.UnixSocketServer({ path });

@@ -114,7 +114,9 @@ function resources() {
   return { heapBytes: process.memoryUsage().heapUsed, timers: timers - pauses };
 }
 
-process.on('message', async (message) => {
+process.on('message', (message) => void onMessage(message));
+
+async function onMessage(message) {
   if (message === 'resources') process.send({ event: 'resources', ...resources() });
   if (message !== 'stop') return;
   isStopping = true;
@@ -123,7 +125,7 @@ process.on('message', async (message) => {
   const hung = [...open];
   await client.close();
   process.send({ event: 'verdicts', ...verdicts, hung, repeated, reconnects });
-});
+}
 
 setInterval(
   () => process.send({ event: 'progress', answered: verdicts.answered, started: verdicts.started }),
