@@ -2,93 +2,103 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 
 import { BASELINE_ID, loadPeer, PEER_IDS } from './peers/index.mjs';
-import { loadScenario, SCENARIO_IDS } from './scenarios/index.mjs';
+import { QUICK_SCENARIO_IDS, SCENARIO_IDS } from './scenarios/index.mjs';
 import { positiveInteger } from './support/arguments.mjs';
-import { Pair } from './support/pair.mjs';
-import { environment, summarise, toMarkdown } from './support/report.mjs';
+import { toChart } from './support/chart.mjs';
+import { preamble, toMarkdown } from './support/markdown.mjs';
+import { environment, summarise, withoutLatencies } from './support/report.mjs';
+import { Field } from './support/run.mjs';
 
 const USAGE = `npm run bench -- [options]
-  --quick            about a minute: few short rounds, good for a first look
-  --rounds <n>       rounds, each visiting every contestant in turn (quick: 7, else 15)
-  --ms <n>           milliseconds per contestant, case and round (quick: 300, else 1000)
+  --quick            about a minute: few short rounds of the main scenarios, good for a first look
+  --smoke            every scenario once and small: whether it runs, not how fast; fails if ours does
+  --rounds <n>       rounds, each visiting every contestant in turn (quick: 3, smoke: 1, else 9)
+  --ms <n>           milliseconds per contestant, case and round (quick: 150, smoke: 10, else 700)
   --peers <a,b>      of ${PEER_IDS.join(', ')}
-  --scenarios <a,b>  of ${SCENARIO_IDS.join(', ')}`;
+  --scenarios <a,b>  of ${SCENARIO_IDS.join(', ')}
+  --cases <a,b>      of the scenarios' cases, by their ids (in the JSON report)
+  --profile <dir>    leave a CPU profile of each end there; slower, so for profiles only`;
 
-const WARM_UP_MS = 300;
-
+const text = { type: 'string' };
+const flag = { type: 'boolean', default: false };
 const { values } = parseArgs({
   options: {
-    quick: { type: 'boolean', default: false },
-    rounds: { type: 'string' },
-    ms: { type: 'string' },
-    peers: { type: 'string', default: PEER_IDS.join(',') },
-    scenarios: { type: 'string', default: SCENARIO_IDS.join(',') },
-    help: { type: 'boolean', default: false },
+    quick: flag,
+    smoke: flag,
+    rounds: text,
+    ms: text,
+    peers: text,
+    scenarios: text,
+    cases: text,
+    profile: text,
+    help: flag,
   },
 });
 if (values.help) {
   console.log(USAGE);
   process.exit();
 }
-const rounds = positiveInteger('rounds', values.rounds ?? (values.quick ? '7' : '15'));
-const ms = positiveInteger('ms', values.ms ?? (values.quick ? '300' : '1000'));
-const peerIds = values.peers.split(',');
-const scenarioIds = values.scenarios.split(',');
+const isSmoke = values.smoke;
+const byKind = (quick, smoke, full) => (isSmoke ? smoke : values.quick ? quick : full);
+const rounds = positiveInteger('rounds', values.rounds ?? byKind('3', '1', '9'));
+const ms = positiveInteger('ms', values.ms ?? byKind('150', '10', '700'));
+const peerIds = values.peers?.split(',') ?? PEER_IDS;
+const scenarioIds = values.scenarios?.split(',') ?? byKind(QUICK_SCENARIO_IDS, SCENARIO_IDS, SCENARIO_IDS);
+const caseIds = values.cases?.split(',');
 
 const titles = new Map();
 for (const id of new Set([...peerIds, BASELINE_ID])) titles.set(id, (await loadPeer(id)).title);
 const titleOf = (id) => titles.get(id);
 
-const report = { environment: environment(), rounds, ms, scenarios: {} };
-const { node, nest, processors, system } = report.environment;
-console.log(`Node ${node}, Nest ${nest}, ${processors}, ${system}; ${rounds} rounds of ${ms} ms, medians\n`);
+const report = { environment: environment(), rounds, ms, titles: Object.fromEntries(titles), scenarios: {} };
+const parts = [`${preamble(report)}\n`];
+console.log(parts[0]);
 
-const pairs = [];
+const field = new Field(peerIds, values.profile);
 try {
-  for (const id of peerIds) pairs.push(await Pair.start(id));
-  for (const pair of pairs) await pair.openClients(1);
-  for (const id of scenarioIds) report.scenarios[id] = await runScenario(id);
-} finally {
-  await Promise.all(pairs.map((pair) => pair.stop()));
-}
-console.log(`Raw samples: ${await save(report)}`);
-
-/** All contestants stay up and take turns, so that a disturbance of the machine hits each of them alike. */
-async function runScenario(id) {
-  const { title, unit, cases } = await loadScenario(id);
-  for (const pair of pairs) for (const benchCase of cases) await pair.drive(id, benchCase, WARM_UP_MS);
-
-  const samples = cases.map(() => new Map(peerIds.map((peer) => [peer, []])));
-  for (let round = 0; round < rounds; round++) {
-    for (const [index, benchCase] of cases.entries()) {
-      // Back and forth, so that nobody always runs after the same neighbour.
-      for (const pair of round % 2 === 0 ? pairs : pairs.toReversed()) {
-        samples[index].get(pair.id).push(await pair.drive(id, benchCase, ms));
-      }
-    }
+  for (const id of scenarioIds) {
+    const { title, unit, cases } = await field.run(id, { rounds, ms, isSmoke, caseIds });
+    if (cases.length > 0) report.scenarios[id] = present(title, unit, cases);
   }
+} finally {
+  await field.stop();
+}
+await save();
 
-  console.log(`### ${title}\n`);
+const failures = Object.values(report.scenarios)
+  .flatMap(({ cases }) => cases)
+  .flatMap(({ id, rows }) => rows.map((row) => ({ id, ...row })))
+  .filter(({ failure }) => failure !== undefined);
+for (const { id, peer, failure } of failures)
+  console.log(`${titleOf(peer)}, ${id}: ${failure.split('\n', 1)[0]}`);
+if (failures.some(({ peer }) => peer.startsWith('ours-'))) process.exitCode = 1;
+
+function present(title, unit, cases) {
+  say(`### ${title}\n`);
   return {
     title,
     unit,
-    cases: cases.map((benchCase, index) => {
-      const rows = summarise(samples[index]);
-      console.log(toMarkdown(benchCase.title, unit, rows, titleOf));
-      return { ...benchCase, rows, samples: Object.fromEntries([...samples[index]].map(withoutLatencies)) };
+    cases: cases.map(({ benchCase, samples }) => {
+      const rows = summarise(benchCase, samples);
+      say(toMarkdown(benchCase.title, benchCase.unit ?? unit, rows, titleOf));
+      return { ...benchCase, rows, samples: withoutLatencies(samples) };
     }),
   };
 }
 
-/** Hundreds of thousands of numbers that nobody reads: the rows have their quantiles. */
-function withoutLatencies([peer, samples]) {
-  return [peer, samples.map(({ latencies: _, ...sample }) => sample)];
+function say(part) {
+  console.log(part);
+  parts.push(part);
 }
 
-async function save(result) {
+/** The tables, all samples, and a picture of the ratios. */
+async function save() {
   const folder = new URL('./results/', import.meta.url);
   await mkdir(folder, { recursive: true });
-  const name = `${result.environment.date.replaceAll(/[:.]/g, '-')}.json`;
-  await writeFile(new URL(name, folder), `${JSON.stringify(result, null, 2)}\n`);
-  return `bench/results/${name}`;
+  const name = report.environment.date.replaceAll(/[:.]/g, '-');
+  const write = (extension, content) => writeFile(new URL(`${name}.${extension}`, folder), content);
+  await write('json', `${JSON.stringify(report, null, 2)}\n`);
+  await write('md', `${parts.join('\n')}`);
+  await write('svg', await toChart(report));
+  console.log(`bench/results/${name}.md, .json with every sample, .svg`);
 }

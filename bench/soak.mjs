@@ -47,7 +47,8 @@ const { cases } = await loadScenario('echo');
 const traffic = cases.find(({ concurrency }) => concurrency === 16);
 
 // V8 drops the bytecode of functions not run for a while, which looks like a heap that shrinks and grows again.
-const pair = await Pair.start(values.peer, { execArgv: ['--expose-gc', '--no-flush-bytecode'] });
+const NO_FLUSH = ['--no-flush-bytecode'];
+const pair = await Pair.start(values.peer, { serverArgv: NO_FLUSH, clientArgv: NO_FLUSH });
 let failures = 0;
 try {
   await soak();

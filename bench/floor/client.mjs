@@ -1,6 +1,8 @@
 import net from 'node:net';
 
-import { requestText } from './envelope.mjs';
+import { Pending } from '../support/pending.mjs';
+import { binaryHead, HEAD_BYTES, readSlot } from './binary.mjs';
+import { pushText, requestText } from './envelope.mjs';
 import { FrameReader } from './frame-reader.mjs';
 import { FrameWriter } from './frame-writer.mjs';
 
@@ -10,29 +12,40 @@ const ID_PREFIX = 'floor-client-';
 class FloorClient {
   #socket;
   #writer;
-  /**
-   * Pending calls by slot, the number in their id, and the slots nobody uses. Not a Map: one that gains and loses an
-   * entry per call leaves a chain of outgrown tables behind, and each of them that a major collection has moved to the
-   * old generation keeps all later ones, with the calls they held, alive until the next. That costs a third.
-   */
-  #calls = [];
-  #freeSlots = [];
+  #pending = new Pending();
   #greeted;
+  #listener;
 
   constructor(socket, greeted) {
     this.#socket = socket;
     this.#greeted = greeted;
     this.#writer = new FrameWriter(socket);
-    const reader = new FrameReader((text) => this.#receive(JSON.parse(text)));
+    const reader = new FrameReader(
+      (text) => this.#receive(JSON.parse(text)),
+      (body) => this.#pending.resolve(readSlot(body), body.subarray(HEAD_BYTES)),
+    );
     socket.on('data', (chunk) => reader.push(chunk));
   }
 
-  request(type, data) {
-    return new Promise((resolve, reject) => {
-      const slot = this.#freeSlots.pop() ?? this.#calls.length;
-      this.#calls[slot] = { resolve, reject };
-      this.#writer.send(requestText(`${ID_PREFIX}${slot}`, type, data));
-    });
+  request(name, data) {
+    return Buffer.isBuffer(data)
+      ? this.#pending.start((slot) => this.#writer.sendBinary(binaryHead(slot), data))
+      : this.stream(name, data);
+  }
+
+  stream(name, data, onItem) {
+    return this.#pending.start(
+      (slot) => this.#writer.send(requestText(`${ID_PREFIX}${slot}`, name, data)),
+      onItem,
+    );
+  }
+
+  emit(name, data) {
+    this.#writer.send(pushText(name, data));
+  }
+
+  onPush(listener) {
+    this.#listener = listener;
   }
 
   close() {
@@ -43,16 +56,18 @@ class FloorClient {
   }
 
   #receive(message) {
+    if (message.msg_type === 'push') {
+      this.#listener?.(message.data.data);
+      return;
+    }
     if (message.request_id === '') {
       this.#greeted();
       return;
     }
     const slot = Number(message.request_id.slice(ID_PREFIX.length));
-    const call = this.#calls[slot];
-    this.#calls[slot] = undefined;
-    this.#freeSlots.push(slot);
-    if (message.error === null) call.resolve(message.data);
-    else call.reject(new Error(message.error));
+    if (message.more === true) this.#pending.onItem(slot, message.data);
+    else if (message.error === null) this.#pending.resolve(slot, message.data);
+    else this.#pending.reject(slot, new Error(message.error));
   }
 }
 

@@ -14,15 +14,16 @@ function timestamp() {
   return cachedText;
 }
 
-/** @param {string} id needs no escaping */
+/** @param {string} id needs no escaping, here and below */
 export function requestText(id, type, data) {
   return `{"msg_type":"request","request_id":"${id}","data":{"type":"${type}","data":${JSON.stringify(data)}},"timestamp":"${timestamp()}","error":null}`;
 }
 
-export function responseText(id, data) {
-  return `{"msg_type":"response","request_id":${JSON.stringify(id)},"data":${JSON.stringify(data)},"timestamp":"${timestamp()}","error":null}`;
+export function pushText(type, data) {
+  return `{"msg_type":"push","request_id":"","data":{"type":"${type}","data":${JSON.stringify(data)}},"timestamp":"${timestamp()}","error":null}`;
 }
 
-export function failureText(id, error) {
-  return `{"msg_type":"response","request_id":${JSON.stringify(id)},"data":null,"timestamp":"${timestamp()}","error":${JSON.stringify(error)}}`;
+/** @param {string} [extras] further keys, each as `,"key":value` */
+export function responseText(id, data, extras = '') {
+  return `{"msg_type":"response","request_id":"${id}","data":${JSON.stringify(data)},"timestamp":"${timestamp()}","error":null${extras}}`;
 }

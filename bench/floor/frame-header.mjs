@@ -13,3 +13,8 @@ export function writeLength(buffer, at, length) {
   buffer[at + 2] = length >>> 8;
   buffer[at + 3] = length;
 }
+
+/** The header as a string of one byte per character. */
+export function headerText(length) {
+  return String.fromCharCode(length >>> 24, (length >>> 16) & 0xff, (length >>> 8) & 0xff, length & 0xff);
+}

@@ -2,21 +2,28 @@ import { isAscii } from 'node:buffer';
 
 import { HEADER_BYTES, readLength, writeLength } from './frame-header.mjs';
 
+const JSON_START = 0x7b;
+
 /**
  * Cuts a byte stream into the texts of its frames. The complete frames of a chunk are decoded together: one check for
  * ASCII and one latin1 decode for all of them is cheaper than a UTF-8 decode each.
  */
 export class FrameReader {
   #onText;
+  #onBinary;
   /** Chunks of a frame that is not complete, and how many bytes they hold. */
   #partial = [];
   #partialBytes = 0;
   #neededBytes = 0;
   #ends = [];
 
-  /** @param {(text: string) => void} onText called once per frame; the text shares memory with its neighbours' */
-  constructor(onText) {
+  /**
+   * @param {(text: string) => void} onText called once per frame; the text shares memory with its neighbours'
+   * @param {(body: Buffer) => void} onBinary called for a frame that does not begin as JSON does
+   */
+  constructor(onText, onBinary) {
     this.#onText = onText;
+    this.#onBinary = onBinary;
   }
 
   /** @param {Buffer} chunk is changed: it must belong to the reader alone */
@@ -65,7 +72,13 @@ export class FrameReader {
       const end = ends[i];
       const body = start + HEADER_BYTES;
       start = end;
-      this.#onText(text === null ? chunk.utf8Slice(body, end) : text.substring(body, end));
+      if (chunk[body] !== JSON_START) this.#onBinary(chunk.subarray(body, end));
+      else this.#onText(text === null ? readText(chunk, body, end) : text.substring(body, end));
     }
   }
+}
+
+/** Of a frame among others that are not all ASCII. */
+function readText(bytes, start, end) {
+  return isAscii(bytes.subarray(start, end)) ? bytes.latin1Slice(start, end) : bytes.utf8Slice(start, end);
 }

@@ -1,34 +1,26 @@
-import { HEADER_BYTES, writeLength } from './frame-header.mjs';
-
-const SLAB_BYTES = 64 * 1024;
-
-/** Frames that may need more than this get a buffer of their own. */
-const LARGE_BYTES = SLAB_BYTES / 4;
-
-/** UTF-8 needs at most three bytes for one UTF-16 unit. */
-const MOST_BYTES_PER_UNIT = 3;
+import { HEADER_BYTES, headerText, writeLength } from './frame-header.mjs';
 
 /** A group of frames is written when it reaches this; the limit doubles with each such write of a tick. */
 const FIRST_GROUP_BYTES = 2048;
 const LAST_GROUP_BYTES = 8192;
 
-/** A slab nobody uses. One is enough: a group outlives no tick, and few sockets have one in the same tick. */
-let spareSlab = null;
+/** Above this a string would be copied once more on its way to the kernel than a Buffer is. */
+const LARGEST_TEXT_FRAME_BYTES = 8 * 1024;
 
 /**
  * Writes frames to a socket in groups. The first frame of a tick goes out at once, so that an idle peer can start;
  * what follows in the same tick is gathered, in groups small enough to keep both processes busy at the same time.
+ * Small ASCII frames stay strings of one byte per character, which are joined for nothing and written without a Buffer.
  */
 export class FrameWriter {
   #socket;
-  #slab = null;
-  #end = 0;
-  #scheduled = false;
+  #text = '';
+  #isScheduled = false;
   #limit = FIRST_GROUP_BYTES;
   #endOfTick = () => {
-    this.#scheduled = false;
+    this.#isScheduled = false;
     this.#limit = FIRST_GROUP_BYTES;
-    if (this.#end > 0) this.#flush();
+    if (this.#text !== '') this.#flush();
   };
 
   /** @param {import('node:net').Socket} socket */
@@ -38,51 +30,56 @@ export class FrameWriter {
 
   /** @param {string} text body of the frame, sent as UTF-8 */
   send(text) {
-    const mostBytes = text.length * MOST_BYTES_PER_UNIT;
-    if (mostBytes > LARGE_BYTES) {
-      this.#sendLarge(text);
-      return;
-    }
-    if (this.#end + HEADER_BYTES + mostBytes > SLAB_BYTES) this.#flush();
-    if (this.#slab === null) {
-      this.#slab = spareSlab ?? Buffer.allocUnsafeSlow(SLAB_BYTES);
-      spareSlab = null;
-    }
-    const start = this.#end;
-    const length = this.#slab.utf8Write(text, start + HEADER_BYTES, mostBytes);
-    writeLength(this.#slab, start, length);
-    this.#end = start + HEADER_BYTES + length;
-    if (!this.#scheduled) {
-      this.#schedule();
+    const frame = frameOf(text);
+    if (typeof frame === 'string') this.sendFrame(frame);
+    else this.#sendBytes(frame);
+  }
+
+  /** @param {string} frame one byte per character, header included */
+  sendFrame(frame) {
+    this.#text += frame;
+    if (!this.#isScheduled) {
+      this.#isScheduled = true;
+      // Runs after the promise handlers of one 'data' event; setImmediate would hold back what is ready.
+      process.nextTick(this.#endOfTick);
       this.#flush();
-    } else if (this.#end >= this.#limit) {
+    } else if (this.#text.length >= this.#limit) {
       this.#flush();
       if (this.#limit < LAST_GROUP_BYTES) this.#limit *= 2;
     }
   }
 
-  #schedule() {
-    this.#scheduled = true;
-    // Runs after the promise handlers of one 'data' event; setImmediate would hold back what is ready.
-    process.nextTick(this.#endOfTick);
+  /** A body in two parts that are not joined: a short head, and bytes that leave as they are. */
+  sendBinary(head, bytes) {
+    const start = Buffer.allocUnsafe(HEADER_BYTES + head.length);
+    writeLength(start, 0, head.length + bytes.length);
+    start.set(head, HEADER_BYTES);
+    this.#socket.cork();
+    this.#sendBytes(start);
+    this.#socket.write(bytes);
+    this.#socket.uncork();
   }
 
   #flush() {
-    const slab = this.#slab;
-    const end = this.#end;
-    this.#slab = null;
-    this.#end = 0;
-    this.#socket.write(slab.subarray(0, end));
-    // Nothing waiting means that the kernel took everything during write(): the slab is free again.
-    if (this.#socket.writableLength === 0) spareSlab = slab;
+    const text = this.#text;
+    this.#text = '';
+    this.#socket.write(text, 'latin1');
   }
 
-  #sendLarge(text) {
-    if (this.#end > 0) this.#flush();
-    const length = Buffer.byteLength(text);
-    const frame = Buffer.allocUnsafeSlow(HEADER_BYTES + length);
-    writeLength(frame, 0, length);
-    frame.utf8Write(text, HEADER_BYTES, length);
-    this.#socket.write(frame);
+  #sendBytes(bytes) {
+    if (this.#text !== '') this.#flush();
+    this.#socket.write(bytes);
   }
+}
+
+/** @returns {string | Buffer} a string if each of its characters is one byte and there are few of them */
+export function frameOf(text) {
+  const length = Buffer.byteLength(text);
+  const isAscii = length === text.length;
+  if (isAscii && length <= LARGEST_TEXT_FRAME_BYTES) return headerText(length) + text;
+  const frame = Buffer.allocUnsafe(HEADER_BYTES + length);
+  writeLength(frame, 0, length);
+  if (isAscii) frame.latin1Write(text, HEADER_BYTES, length);
+  else frame.utf8Write(text, HEADER_BYTES, length);
+  return frame;
 }

@@ -1,5 +1,15 @@
 /** The contestants, in the order of the report. Each id is a file beside this one. */
-export const PEER_IDS = ['ours-unix', 'ours-tcp', 'nest-tcp', 'nest-tcp-objects', 'floor'];
+export const PEER_IDS = [
+  'ours-unix',
+  'ours-tcp',
+  'nest-tcp',
+  'nest-tcp-objects',
+  'nest-grpc',
+  'node-ipc',
+  'zeromq',
+  'http-unix',
+  'floor',
+];
 
 /** What the ratios of a report refer to. */
 export const BASELINE_ID = 'nest-tcp';
@@ -7,14 +17,18 @@ export const FLOOR_ID = 'floor';
 
 /**
  * @typedef {object} Client
- * @property {(type: string, data: unknown) => Promise<unknown>} request
+ * @property {(name: string, data: unknown) => Promise<unknown>} request
+ * @property {(name: string, data: unknown) => void} emit
+ * @property {(name: string, data: unknown, onItem: (item: unknown) => void) => Promise<unknown>} stream ends with it
+ * @property {(listener: (data: unknown) => void) => unknown} onPush
  * @property {() => unknown} close
  *
  * @typedef {object} Peer
  * @property {string} title
  * @property {'unix' | 'tcp'} endpointKind
- * @property {(endpoint: object) => Promise<{ close(): unknown }>} startServer
- * @property {(endpoint: object) => Promise<Client>} createClient resolves when connected
+ * @property {string[]} [without] scenarios it has nothing for
+ * @property {(endpoint: object, options: object) => Promise<{ publish(data: unknown): void, close(): unknown }>} startServer
+ * @property {(endpoint: object, options: object) => Client | Promise<Client>} createClient resolves when connected
  *
  * @param {string} id
  * @returns {Promise<Peer>}

@@ -4,6 +4,7 @@ import { setTimeout } from 'node:timers/promises';
 
 import { loadPeer } from '../peers/index.mjs';
 import { loadScenario } from '../scenarios/index.mjs';
+import { hub } from './handlers.mjs';
 
 const SETTLE_MS = 200;
 
@@ -12,30 +13,31 @@ let cpuAtStart;
 const clients = [];
 
 const calls = {
-  async startServer(peerId, endpoint) {
-    server = await (await loadPeer(peerId)).startServer(endpoint);
+  async startServer(peerId, endpoint, options) {
+    server = await (await loadPeer(peerId)).startServer(endpoint, options);
+    hub.publish = (data) => server.publish(data);
   },
 
   /** Opens connections one by one: a burst would only test the length of the server's backlog. */
-  async openClients(peerId, endpoint, count) {
+  async openClients(peerId, endpoint, options, count) {
     const peer = await loadPeer(peerId);
-    for (let i = 0; i < count; i++) clients.push(await peer.createClient(endpoint));
+    for (let i = 0; i < count; i++) clients.push(await peer.createClient(endpoint, options));
   },
 
   async drive(scenarioId, benchCase, ms) {
     const scenario = await loadScenario(scenarioId);
     calls.startCpu();
-    const sample = await scenario.drive(clients[0], benchCase, ms);
-    return { ...sample, cpuMicros: calls.cpuMicros() };
+    const sample = await scenario.drive({ client: clients[0], clients }, benchCase, ms);
+    return { ...sample, ...calls.usage() };
   },
 
   startCpu() {
     cpuAtStart = process.cpuUsage();
   },
 
-  cpuMicros() {
+  usage() {
     const { user, system } = process.cpuUsage(cpuAtStart);
-    return user + system;
+    return { cpuMicros: user + system, rssBytes: process.memoryUsage.rss() };
   },
 
   /** Memory after everything unreachable is gone; needs --expose-gc. */
@@ -54,13 +56,17 @@ const calls = {
   },
 };
 
-process.on('message', async ({ call, args }) => {
+process.on('message', ({ call, args }) => void answer(call, args));
+
+async function answer(call, args) {
   try {
     process.send({ result: await calls[call](...args) });
   } catch (error) {
     process.send({ error: error.stack });
   }
-});
+}
 
 // The runner is gone: so is the reason to live, however many sockets are open.
 process.on('disconnect', () => process.exit());
+// Not the default end, before which no CPU profile is written.
+process.on('SIGTERM', () => process.exit());

@@ -10,8 +10,16 @@ require('reflect-metadata');
 const { Logger } = require('@nestjs/common');
 export const { Module, Controller } = require('@nestjs/common');
 export const { NestFactory } = require('@nestjs/core');
-export const { ClientTCP, MessagePattern, Payload, Transport } = require('@nestjs/microservices');
-export const { lastValueFrom } = require('rxjs');
+export const {
+  ClientGrpcProxy,
+  ClientTCP,
+  EventPattern,
+  GrpcMethod,
+  MessagePattern,
+  Payload,
+  Transport,
+} = require('@nestjs/microservices');
+export const { from, lastValueFrom, Subject } = require('rxjs');
 export const nestVersion = versionOf('@nestjs/microservices');
 export const packageVersion = require('./package.json').version;
 

@@ -1,4 +1,3 @@
-import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import net from 'node:net';
@@ -6,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { loadPeer } from '../peers/index.mjs';
+import { Child } from './process.mjs';
 
 /** Sockets of this run; removed with whatever killed servers left in it. */
 const folder = mkdtempSync(join(tmpdir(), 'bench-'));
@@ -14,33 +14,36 @@ process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
 process.once('SIGINT', () => process.exit(130));
 process.once('SIGTERM', () => process.exit(143));
 
+const BOUND_MS = 10_000;
+
 /** A contestant's server and client, each in a process of its own. */
 export class Pair {
   #endpoint;
+  #options;
   #server;
   #client;
 
-  constructor(id, title, endpoint, server, client) {
+  constructor(id, title, endpoint, options, server, client) {
     this.id = id;
     this.title = title;
     this.#endpoint = endpoint;
+    this.#options = options;
     this.#server = server;
     this.#client = client;
   }
 
-  /** @param {string} id of a peer */
-  static async start(id, { execArgv = [] } = {}) {
+  /**
+   * @param {string} id of a peer
+   * @param {object} [settings] `options` for both ends; arguments of Node for each process
+   */
+  static async start(id, { options = {}, serverArgv = [], clientArgv = [] } = {}) {
     const { title, endpointKind } = await loadPeer(id);
     const endpoint = await freeEndpoint(endpointKind);
-    const pair = new Pair(
-      id,
-      title,
-      endpoint,
-      new Child(`${id} server`, execArgv),
-      new Child(`${id} client`, execArgv),
-    );
+    const server = new Child(`${id} server`, serverArgv);
+    const client = new Child(`${id} client`, clientArgv);
+    const pair = new Pair(id, title, endpoint, options, server, client);
     try {
-      await pair.#server.call('startServer', id, endpoint);
+      await server.call('startServer', id, endpoint, options);
     } catch (error) {
       await pair.stop();
       throw error;
@@ -49,14 +52,38 @@ export class Pair {
   }
 
   openClients(count) {
-    return this.#client.call('openClients', this.id, this.#endpoint, count);
+    return this.#client.call('openClients', this.id, this.#endpoint, this.#options, count);
   }
 
-  /** Runs one case of a scenario. @returns {Promise<Sample & { cpuMicros: { client: number, server: number } }>} */
+  /**
+   * Runs one case of a scenario.
+   * @returns {Promise<Sample & { cpuMicros: Ends, rssBytes: Ends }>} where Ends is { client, server }
+   * @throws HangError when it takes longer than its bound; then both processes have to be stopped
+   */
   async drive(scenarioId, benchCase, ms) {
     await this.#server.call('startCpu');
-    const { cpuMicros: client, ...sample } = await this.#client.call('drive', scenarioId, benchCase, ms);
-    return { ...sample, cpuMicros: { client, server: await this.#server.call('cpuMicros') } };
+    const boundMs = ms + (benchCase.boundMs ?? BOUND_MS);
+    const { cpuMicros, rssBytes, ...sample } = await this.#client.callWithin(
+      boundMs,
+      'drive',
+      scenarioId,
+      benchCase,
+      ms,
+    );
+    const server = await this.#server.callWithin(BOUND_MS, 'usage');
+    return {
+      ...sample,
+      cpuMicros: { client: cpuMicros, server: server.cpuMicros },
+      rssBytes: { client: rssBytes, server: server.rssBytes },
+    };
+  }
+
+  /** CPU time of both processes during `work`. */
+  async cpuOf(work) {
+    await Promise.all([this.#server.call('startCpu'), this.#client.call('startCpu')]);
+    await work();
+    const [server, client] = await Promise.all([this.#server.call('usage'), this.#client.call('usage')]);
+    return { client: client.cpuMicros, server: server.cpuMicros };
   }
 
   async memory() {
@@ -69,53 +96,10 @@ export class Pair {
     return this.#client.call('close');
   }
 
-  async stop() {
-    await this.#client.stop();
-    await this.#server.stop();
-  }
-}
-
-/** A process that answers one call after another. */
-class Child {
-  #name;
-  #process;
-  #exited = false;
-
-  constructor(name, execArgv) {
-    this.#name = name;
-    this.#process = fork(new URL('./child.mjs', import.meta.url), { execArgv });
-    this.#process.once('exit', () => (this.#exited = true));
-  }
-
-  async call(call, ...args) {
-    if (this.#exited) throw new Error(`${this.#name} is gone`);
-    const abandon = new AbortController();
-    const { signal } = abandon;
-    try {
-      this.#process.send({ call, args });
-      const answer = once(this.#process, 'message', { signal });
-      const exit = once(this.#process, 'exit', { signal });
-      // Whichever loses the race below is aborted, which is no news.
-      answer.catch(() => {});
-      exit.catch(() => {});
-      const [message] = await Promise.race([
-        answer,
-        exit.then(([code, killedBy]) => {
-          throw new Error(`${this.#name} ended during ${call} (${killedBy ?? `exit code ${code}`})`);
-        }),
-      ]);
-      if (message.error !== undefined) throw new Error(`${this.#name}, ${call}: ${message.error}`);
-      return message.result;
-    } finally {
-      abandon.abort();
-    }
-  }
-
-  async stop() {
-    if (this.#exited) return;
-    const exited = once(this.#process, 'exit');
-    this.#process.kill();
-    await exited;
+  /** @param {NodeJS.Signals} [signal] what a process that hangs may not hear is SIGTERM */
+  async stop(signal) {
+    await this.#client.stop(signal);
+    await this.#server.stop(signal);
   }
 }
 

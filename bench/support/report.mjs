@@ -19,90 +19,56 @@ export function environment() {
 }
 
 /**
- * @param {Map<string, object[]>} samplesByPeer of one case; the n-th samples of all peers are of the same round
+ * @param {Map<string, Sample[]>} samplesByPeer of one case; the n-th samples of all peers are of the same round
  * @returns one row per peer. Ratios are taken within a round, so that a slow minute of the machine counts for both.
  */
-export function summarise(samplesByPeer) {
+export function summarise({ unitsPerOperation = 1 }, samplesByPeer) {
+  const rateOf = ({ operations, seconds }) => (operations * unitsPerOperation) / seconds;
+  const failureOf = (samples) => samples?.find(({ failure }) => failure !== undefined)?.failure;
   return [...samplesByPeer].map(([peer, samples]) => {
+    const failure = failureOf(samples);
+    if (failure !== undefined) return { peer, failure };
     const rates = samples.map(rateOf);
     const ratioTo = (other) => {
       const others = samplesByPeer.get(other);
-      return others === undefined
-        ? undefined
-        : summary(rates.map((rate, round) => rate / rateOf(others[round])));
+      if (others === undefined || failureOf(others) !== undefined) return undefined;
+      return summary(rates.map((rate, round) => rate / rateOf(others[round])));
     };
-    const latencies = samples
-      .filter(({ latencies }) => latencies?.length > 0)
-      .map(({ latencies }) => latencies);
     return {
       peer,
       rate: summary(rates),
       toBaseline: ratioTo(BASELINE_ID),
       toFloor: ratioTo(FLOOR_ID),
-      cpuMicros: {
-        client: median(samples.map(({ cpuMicros, operations }) => cpuMicros.client / operations)),
-        server: median(samples.map(({ cpuMicros, operations }) => cpuMicros.server / operations)),
-      },
-      latencyMicros:
-        latencies.length === 0
-          ? undefined
-          : Object.fromEntries(
-              [0.5, 0.99].map((share) => [
-                `p${share * 100}`,
-                median(latencies.map((round) => quantile(round, share))) * 1000,
-              ]),
-            ),
+      cpuMicros: ends((end) =>
+        median(samples.map(({ cpuMicros, operations }) => cpuMicros[end] / operations)),
+      ),
+      rssBytes: samples[0].rssBytes && ends((end) => median(samples.map(({ rssBytes }) => rssBytes[end]))),
+      latencyMicros: quantiles(
+        samples.map(({ latencies = [] }) => latencies).filter(({ length }) => length > 0),
+      ),
+      bytesPerConnection: samples[0].bytesPerConnection,
     };
   });
 }
 
-function rateOf({ operations, seconds }) {
-  return operations / seconds;
-}
-
-/** One case as a Markdown table. @param {(id: string) => string} titleOf of a peer */
-export function toMarkdown(heading, unit, rows, titleOf) {
-  const timed = rows.some(({ latencyMicros }) => latencyMicros !== undefined);
-  const header = [
-    '',
-    `${unit}/s`,
-    'min - max',
-    `x ${titleOf(BASELINE_ID)}`,
-    'x floor',
-    'CPU µs client',
-    'CPU µs server',
-  ];
-  if (timed) header.push('p50 µs', 'p99 µs');
-  const lines = rows.map(({ peer, rate, toBaseline, toFloor, cpuMicros, latencyMicros }) => [
-    titleOf(peer),
-    count(rate.median),
-    `${count(rate.min)} - ${count(rate.max)}`,
-    ratio(toBaseline),
-    ratio(toFloor),
-    cpuMicros.client.toFixed(1),
-    cpuMicros.server.toFixed(1),
-    ...(timed ? [latencyMicros.p50.toFixed(0), latencyMicros.p99.toFixed(0)] : []),
-  ]);
-  return [`#### ${heading}`, '', ...table([header, ...lines]), ''].join('\n');
-}
-
-function count(value) {
-  return Math.round(value).toLocaleString('en-US');
-}
-
-function ratio(value) {
-  return value === undefined
-    ? '–'
-    : `${value.median.toFixed(2)} (${value.min.toFixed(2)} - ${value.max.toFixed(2)})`;
-}
-
-/** First column to the left, figures to the right, padded so that a terminal shows it well too. */
-function table([header, ...lines]) {
-  const widths = header.map((_, column) =>
-    Math.max(3, ...[header, ...lines].map((cells) => cells[column].length)),
+/** Hundreds of thousands of numbers that nobody reads: the rows have their quantiles. */
+export function withoutLatencies(samplesByPeer) {
+  return Object.fromEntries(
+    [...samplesByPeer].map(([peer, samples]) => [peer, samples.map(({ latencies: _, ...sample }) => sample)]),
   );
-  const row = (cells) =>
-    `| ${cells.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))).join(' | ')} |`;
-  const rule = `| ${widths.map((width, i) => (i === 0 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`)).join(' | ')} |`;
-  return [row(header), rule, ...lines.map(row)];
+}
+
+function ends(valueOf) {
+  return { client: valueOf('client'), server: valueOf('server') };
+}
+
+/** Medians of the rounds' own quantiles. */
+function quantiles(rounds) {
+  if (rounds.length === 0) return undefined;
+  return Object.fromEntries(
+    [0.5, 0.99].map((share) => [
+      `p${share * 100}`,
+      median(rounds.map((latencies) => quantile(latencies, share))) * 1000,
+    ]),
+  );
 }
