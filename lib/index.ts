@@ -13,7 +13,7 @@ export type { LinkCloseReport, LinkEvents, LinkStats } from './client/link-repor
 export type { LinkState } from './client/link-state.js';
 export type { PushHandling } from './client/push-handling.js';
 export type { PushFilter } from './client/push-stream.js';
-export type { PushHandler, ReceivedPush } from './client/push-subscription.js';
+export type { PushHandler, PushSubscriptionEvents, ReceivedPush } from './client/push-subscription.js';
 export type { LatencySummary, MessageCounts } from './connection/stats.js';
 export { AddressInUseError, ListenError } from './errors/address.errors.js';
 export {
@@ -40,6 +40,11 @@ export {
   ServerGoingAwayError,
   type ConnectErrorCode,
 } from './errors/connection.errors.js';
+export {
+  DuplicateClientError,
+  InvalidHandlerError,
+  type InvalidHandlerCode,
+} from './errors/handler.errors.js';
 export { InvalidOptionError, PathTooLongError } from './errors/option.errors.js';
 export {
   EncodeError,
@@ -49,10 +54,13 @@ export {
 } from './errors/protocol.errors.js';
 export { PushOverflowError } from './errors/push.errors.js';
 export { UnixSocketError, type Delivery } from './errors/unix-socket.error.js';
+export type { ClientName } from './nest/decorators/handler-metadata.js';
 export {
   getUnixSocketClientToken,
   InjectUnixSocketClient,
 } from './nest/decorators/inject-client.decorator.js';
+export { OnConnect, OnDisconnect, type OnConnectOptions } from './nest/decorators/on-connect.decorator.js';
+export { OnPush, type OnPushOptions } from './nest/decorators/on-push.decorator.js';
 export { Signal } from './nest/decorators/signal.decorator.js';
 export { PushObservable } from './nest/push-observable.js';
 export { UNIX_SOCKET_TRANSPORT } from './nest/unix-socket.constants.js';
@@ -69,6 +77,7 @@ export {
   type UnixSocketClientAsyncOptions,
   type UnixSocketNamedClientOptions,
 } from './nest/unix-socket.module.js';
+export { UnixSocketPushContext } from './nest/unix-socket.push-context.js';
 export { UnixSocketRecord, UnixSocketRecordBuilder } from './nest/unix-socket.record-builder.js';
 export { UnixSocketServer, type UnixSocketServerOptions } from './nest/unix-socket.server.js';
 export type {

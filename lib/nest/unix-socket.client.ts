@@ -10,12 +10,13 @@ import {
   type WritePacket,
 } from '@nestjs/microservices';
 import { AsyncSubject, Observable, type Observer } from 'rxjs';
+import { HandlerFailure } from '../calls/handler-failure.js';
 import { Link } from '../client/link.js';
 import type { LinkCloseReport, LinkStats } from '../client/link-reports.js';
 import type { LinkState } from '../client/link-state.js';
 import type { CallOptions } from '../calls/pending-call.js';
 import type { PushFilter } from '../client/push-stream.js';
-import type { PushHandler, ReceivedPush } from '../client/push-subscription.js';
+import type { PushHandler, PushSubscriptionEvents, ReceivedPush } from '../client/push-subscription.js';
 import { requestJson, type RequestOptions } from '../calls/request.js';
 import { EncodeError } from '../errors/protocol.errors.js';
 import type { LinkOptions } from '../options/client-options.js';
@@ -23,6 +24,7 @@ import type { PushSubscriptionOptions } from '../options/push-options.js';
 import type { Metadata } from '../protocol/guards.js';
 import { encodeJson } from '../protocol/json-codec.js';
 import { AnswerObserver } from './answer-observer.js';
+import { unexploredClasses } from './decorators/handler-metadata.js';
 import { PushObservable } from './push-observable.js';
 import { UnixSocketClientStatus, type UnixSocketClientEvents } from './unix-socket.events.js';
 import { UnixSocketRecord } from './unix-socket.record-builder.js';
@@ -55,6 +57,8 @@ const DEFAULT_HEALTH_TIMEOUT_MS = 3_000;
  * ClientsModule.register([{ name: 'WORKER', customClass: UnixSocketClientProxy, options: { path: '/run/app/app.sock' } }])
  */
 export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
+  /** Set once the decorated handlers of the app have been looked for. @internal */
+  isExplored = false;
   protected readonly logger = new Logger(UnixSocketClientProxy.name);
   private readonly link: Link;
   private readonly emitter = new EventEmitter();
@@ -86,15 +90,32 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
         if (attempt === 2) this.logger.warn(`${error.message} Trying again until it works.`);
         this.emitter.emit('reconnecting', attempt, delayMs, error);
       },
-      onPushHandlerError: (error, push) =>
-        this.logger.error(error, `The handler of the push "${push.type}" failed`),
+      onPushHandlerError: (error, push) => {
+        // The others have been logged where more is known of them.
+        if (!(error instanceof HandlerFailure))
+          this.logger.error(error, `The handler of the push "${push.type}" failed`);
+      },
       onPushesDropped: () =>
         this.logger.warn('A handler of pushes is too slow; pushes are dropped. Said once for each client.'),
       onNotice: (code, text) => this.logger.debug(`${this.link.label} says: ${text} (${code ?? 'no code'})`),
     });
     this._status$.next(UnixSocketClientStatus.Disconnected);
-    if (options?.eager === true)
-      this.link.connect().catch((error: Error) => this.logger.debug(error.message));
+    if (options?.eager === true) this.connectInBackground();
+  }
+
+  /** Called by Nest. */
+  onApplicationBootstrap(): void {
+    const classes = this.isExplored ? [] : unexploredClasses();
+    if (classes.length === 0) return;
+    this.logger.error(
+      `Nothing looks for the handlers of ${classes.join(', ')}: import UnixSocketModule.forClient() into the app, ` +
+        'with clients or without.',
+    );
+  }
+
+  /** Connects without anybody who waits for it; a failure is logged, and tried again. @internal */
+  connectInBackground(): void {
+    this.link.connect().catch((error: Error) => this.logger.debug(error.message));
   }
 
   /**
@@ -214,8 +235,13 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
    * may make requests. Returns the function that ends the subscription.
    * @throws InvalidOptionError
    */
-  onPush(pattern: string | object, handler: PushHandler, options?: PushSubscriptionOptions): () => void {
-    return this.link.pushes.subscribe(this.pushFilter(pattern), handler, options);
+  onPush(
+    pattern: string | object,
+    handler: PushHandler,
+    options?: PushSubscriptionOptions,
+    events?: PushSubscriptionEvents,
+  ): () => void {
+    return this.link.pushes.subscribe(this.pushFilter(pattern), handler, options, events);
   }
 
   /** A real round trip to the server. False if there is no connection or no answer in time. */

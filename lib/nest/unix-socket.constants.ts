@@ -3,3 +3,6 @@ export const UNIX_SOCKET_TRANSPORT = Symbol.for('nestjs-unix-socket');
 
 /** What Nest answers for an error that is no `RpcException`; used where an error never passed Nest's filters. */
 export const INTERNAL_ERROR = 'Internal server error';
+
+/** Where Nest keeps what decorates the parameters of a handler; its constant is not exported. */
+export const PARAM_METADATA = '__routeArguments__';

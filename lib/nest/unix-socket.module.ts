@@ -5,7 +5,10 @@ import {
   type ModuleMetadata,
   type Provider,
 } from '@nestjs/common';
+import { DuplicateClientError } from '../errors/handler.errors.js';
 import { getUnixSocketClientToken } from './decorators/inject-client.decorator.js';
+import { ClientRegistry } from './handlers/client-registry.js';
+import { UnixSocketHandlersModule } from './handlers/handlers.module.js';
 import { UnixSocketClientProxy, type UnixSocketClientOptions } from './unix-socket.client.js';
 import { ConfigurableUnixSocketModule, UNIX_SOCKET_OPTIONS } from './unix-socket.module-definition.js';
 import { UnixSocketServer, type UnixSocketServerOptions } from './unix-socket.server.js';
@@ -30,6 +33,7 @@ export interface UnixSocketClientAsyncOptions
  * `app.connectMicroservice({ strategy: app.get(UnixSocketServer) })`.
  */
 @Module({
+  imports: [UnixSocketHandlersModule],
   providers: [
     {
       provide: UnixSocketServer,
@@ -40,7 +44,12 @@ export interface UnixSocketClientAsyncOptions
   exports: [UnixSocketServer],
 })
 export class UnixSocketModule extends ConfigurableUnixSocketModule {
-  /** Clients for `@InjectUnixSocketClient(name)`; closed with the app. */
+  /**
+   * Clients for `@InjectUnixSocketClient(name)`; closed with the app. Those with `eager` connect when the app is
+   * initialised and its handlers are bound, the others with their first call or `connect()`. Without any, it only
+   * looks for handlers of clients made elsewhere.
+   * @throws DuplicateClientError
+   */
   static forClient(...clients: UnixSocketNamedClientOptions[]): DynamicModule {
     return UnixSocketModule.clients(
       clients.map(({ name, ...options }) => ({ name, useFactory: () => options })),
@@ -52,10 +61,13 @@ export class UnixSocketModule extends ConfigurableUnixSocketModule {
   }
 
   private static clients(clients: readonly UnixSocketClientAsyncOptions[]): DynamicModule {
+    const names = clients.map(({ name }) => name);
+    const duplicate = names.find((name, index) => names.indexOf(name) !== index);
+    if (duplicate !== undefined) throw new DuplicateClientError(duplicate);
     const providers = clients.map(clientProvider);
     return {
       module: UnixSocketClientsModule,
-      imports: clients.flatMap(({ imports }) => imports ?? []),
+      imports: [UnixSocketHandlersModule, ...clients.flatMap(({ imports }) => imports ?? [])],
       providers,
       exports: providers,
     };
@@ -69,11 +81,13 @@ export class UnixSocketClientsModule {}
 function clientProvider({ name, useFactory, inject }: UnixSocketClientAsyncOptions): Provider {
   return {
     provide: getUnixSocketClientToken(name),
-    useFactory: async (...dependencies: unknown[]) => {
-      const client = new UnixSocketClientProxy(await useFactory(...dependencies));
+    useFactory: async (registry: ClientRegistry, ...dependencies: unknown[]) => {
+      const { eager = false, ...options } = await useFactory(...dependencies);
+      const client = new UnixSocketClientProxy(options);
+      registry.add(name, client, eager);
       // Nest calls hooks on whatever instance has them.
       return Object.assign(client, { onApplicationShutdown: () => client.close() });
     },
-    inject: inject ?? [],
+    inject: [ClientRegistry, ...(inject ?? [])],
   };
 }
