@@ -14,6 +14,7 @@ import type { commands as serverCommands } from '../support/children/server.js';
 import { compileSources } from '../support/compile.js';
 import { RawPeer, type Address } from '../support/frames.js';
 import { tempSocketPath } from '../support/temp-paths.js';
+import { thoroughly } from '../support/thoroughly.js';
 import { until } from '../support/until.js';
 import { connectByHand, hello, request as requestFrame } from '../support/wire.js';
 
@@ -311,7 +312,7 @@ describe('The memory of a server', () => {
   it.each([
     [16, 1, 'a Unix path', {}],
     [16, 1, 'TCP', { port: 0 }],
-    [4, 16, 'a Unix path', {}],
+    [4, thoroughly(16, 4), 'a Unix path', {}],
   ])(
     'never stops both ends: %d echoes of %d MB at once over %s, and pushes beside them',
     async (count, megabytes, _, where) => {

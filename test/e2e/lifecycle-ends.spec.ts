@@ -27,6 +27,7 @@ import {
 } from '../support/nest-server.js';
 import { rejectionOf } from '../support/rejection.js';
 import { tempDir, tempSocketPath } from '../support/temp-paths.js';
+import { thoroughly } from '../support/thoroughly.js';
 import {
   connectByHand,
   event,
@@ -691,7 +692,7 @@ describe('Kills and restarts of a server process under load', () => {
           }
         }),
       );
-      for (let restart = 0; restart < 3; restart++) {
+      for (let restart = 0; restart < thoroughly(3, 1); restart++) {
         await new Promise((resolve) => setTimeout(resolve, 100));
         const next = launch();
         if (way === 'close') await server.command('close');

@@ -20,13 +20,14 @@ import { RawPeer } from '../support/frames.js';
 import { startNestServer } from '../support/nest-server.js';
 import { rejectionOf } from '../support/rejection.js';
 import { tempSocketPath } from '../support/temp-paths.js';
+import { thoroughly } from '../support/thoroughly.js';
 import { until } from '../support/until.js';
 import { hello, nextWhere } from '../support/wire.js';
 
 type ServerProgram = ChildProgram<typeof serverCommands>;
 type SuccessorProgram = ChildProgram<typeof successorCommands>;
 
-const TAKE_OVERS = 20;
+const TAKE_OVERS = thoroughly(20, 3);
 const WATCH_MS = 20;
 
 interface Watched {

@@ -41,7 +41,9 @@ export class RawPeer {
   /** What closed it, if it was an error. */
   error: Error | undefined;
 
-  private pending = Buffer.alloc(0);
+  private chunks: Buffer[] = [];
+  private neededBytes = HEADER_BYTES;
+  private bufferedBytes = 0;
   private taken = 0;
   private isClosed = false;
   private onProgress: () => void = () => undefined;
@@ -71,7 +73,7 @@ export class RawPeer {
 
   /** Bytes received that are not yet a whole frame. */
   get pendingBytes(): number {
-    return this.pending.length;
+    return this.bufferedBytes;
   }
 
   /** Bytes as they are: several frames, half a frame, rubbish. Resolves when the kernel has them. */
@@ -93,7 +95,7 @@ export class RawPeer {
         else
           reject(
             new Error(
-              `${problem} (${this.received.length} before, ${this.pending.length} bytes of a partial one)`,
+              `${problem} (${this.received.length} before, ${this.bufferedBytes} bytes of a partial one)`,
             ),
           );
       };
@@ -116,12 +118,23 @@ export class RawPeer {
   }
 
   private decode(chunk: Buffer): void {
-    this.pending = Buffer.concat([this.pending, chunk]);
-    while (this.pending.length >= HEADER_BYTES) {
-      const end = HEADER_BYTES + this.pending.readUInt32BE(0);
-      if (this.pending.length < end) break;
-      this.received.push(JSON.parse(this.pending.toString('utf8', HEADER_BYTES, end)) as WireMessage);
-      this.pending = this.pending.subarray(end);
+    this.chunks.push(chunk);
+    this.bufferedBytes += chunk.length;
+    // Joined once a frame is whole, not with every chunk of it.
+    if (this.bufferedBytes >= this.neededBytes) {
+      let rest = Buffer.concat(this.chunks);
+      this.neededBytes = HEADER_BYTES;
+      while (rest.length >= HEADER_BYTES) {
+        const end = HEADER_BYTES + rest.readUInt32BE(0);
+        if (rest.length < end) {
+          this.neededBytes = end;
+          break;
+        }
+        this.received.push(JSON.parse(rest.toString('utf8', HEADER_BYTES, end)) as WireMessage);
+        rest = rest.subarray(end);
+      }
+      this.chunks = [rest];
+      this.bufferedBytes = rest.length;
     }
     this.onProgress();
   }

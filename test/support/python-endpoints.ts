@@ -3,6 +3,7 @@ import type { Endpoint } from 'nestjs-unix-socket';
 import type { Address } from './frames.js';
 import { findPython } from './python-process.js';
 import { tempSocketPath } from './temp-paths.js';
+import { thoroughly } from './thoroughly.js';
 
 /** `describe`, or a skip that says why, where there is no Python to talk to. */
 export function describeWithPython(name: string, tests: (kind: EndpointKind) => void): void {
@@ -11,10 +12,12 @@ export function describeWithPython(name: string, tests: (kind: EndpointKind) => 
       tests('path'));
     return;
   }
-  describe.each<[string, EndpointKind]>([
+  const kinds: [string, EndpointKind][] = [
     ['a Unix path', 'path'],
     ['TCP', 'tcp'],
-  ])(`${name} over %s`, (_label, kind) => tests(kind));
+  ];
+  // What Python sends and understands does not depend on it.
+  describe.each(thoroughly(kinds, kinds.slice(0, 1)))(`${name} over %s`, (_label, kind) => tests(kind));
 }
 
 export type EndpointKind = 'path' | 'tcp';

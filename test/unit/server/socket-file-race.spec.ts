@@ -8,10 +8,11 @@ import type * as clusterHolder from '../../support/children/cluster-holder.js';
 import { PathHolder, whoAnswers } from '../../support/children/path-holder.js';
 import { leaveDeadSocket } from '../../support/dead-socket.js';
 import { tempSocketPath } from '../../support/temp-paths.js';
+import { thoroughly } from '../../support/thoroughly.js';
 
 type Claimer = ChildProgram<typeof claimer.commands>;
 
-const ROUNDS = 100;
+const ROUNDS = thoroughly(100, 12);
 const STARTERS = ['a', 'b', 'c', 'd'];
 /** Time for an order to reach every process. */
 const HEAD_START_MS = 4;
@@ -55,7 +56,7 @@ describe('A race for a path', () => {
 
   it('has one winner too when somebody occupies the lock, which only costs time', async () => {
     const starters = await Promise.all(STARTERS.map((name) => startClaimer(name)));
-    const paths = Array.from({ length: 25 }, () => tempSocketPath());
+    const paths = Array.from({ length: thoroughly(25, 5) }, () => tempSocketPath());
     for (const path of paths) {
       await leaveDeadSocket(path);
       fs.writeFileSync(new HiddenNames(path).lock(identify(path)?.key ?? ''), '');
@@ -76,7 +77,7 @@ describe('A race for a path', () => {
     await holder.claim(path);
     const before = identify(path);
     const starters = await Promise.all(STARTERS.map((name) => startClaimer(name)));
-    for (let round = 0; round < 20; round++) {
+    for (let round = 0; round < thoroughly(20, 5); round++) {
       const results = await claimTogether(starters, path);
       for (const result of results)
         expect(result).toEqual({ won: false, holder: expect.stringContaining('"live"') });
@@ -90,8 +91,9 @@ describe('A race for a path', () => {
     let owner = await startClaimer('a');
     let next = await startClaimer('b');
     let attempts = 0;
+    const rounds = thoroughly(60, 12);
     await owner.command('claim', { path });
-    for (let round = 0; round < 60; round++) {
+    for (let round = 0; round < rounds; round++) {
       const claim = next.command('claimAtLast', { path });
       if (round % 2 === 0) await new Promise((resolve) => setTimeout(resolve, round % 5));
       await owner.command('close', { drainMs: round % 3 });
@@ -100,7 +102,7 @@ describe('A race for a path', () => {
       expect(list(path)).toHaveLength(2);
       [owner, next] = [next, owner];
     }
-    expect(attempts).toBeGreaterThan(60);
+    expect(attempts).toBeGreaterThan(rounds);
   });
 
   it('is won at once against a killed server, and what it left is gone', async () => {
@@ -127,7 +129,7 @@ describe('A race for a path', () => {
       const starter = await startClaimer('open', 'umask 0');
       const watcher = await startClaimer('watcher');
       const seen = watcher.command('watchModes', { directory: dirname(path) });
-      for (let round = 0; round < 100; round++) {
+      for (let round = 0; round < thoroughly(100, 20); round++) {
         await starter.command('claim', { path, options: { mode, group } });
         await starter.command('close');
       }
@@ -192,7 +194,7 @@ describe.each(['rr', 'none'] as const)('The workers of a cluster (%s)', (policy)
 
   it('keep the path when the last one goes as the next one comes', async () => {
     let [old = 0] = await workers.command('start', { count: 1 });
-    for (let round = 0; round < 5; round++) {
+    for (let round = 0; round < thoroughly(5, 2); round++) {
       const next = workers.command('start', { count: 1 });
       await new Promise((resolve) => setTimeout(resolve, 50 + 5 * round));
       await workers.command('close', { pids: [old] });
