@@ -59,7 +59,8 @@ const project = (displayName, folder, moduleNameMapper = source) => ({
 
 module.exports = {
   reporters: ['default', '<rootDir>/test/support/tally-reporter.js'],
-  testTimeout: 15_000,
+  // For a machine that has other things to do as well; what has to be fast says so itself.
+  testTimeout: 30_000,
   // Many tests wait for other processes: one worker for each core, and one more.
   maxWorkers: availableParallelism() + 1,
   coverageProvider: 'v8',
