@@ -25,6 +25,7 @@ import type { Metadata } from '../protocol/guards.js';
 import { encodeJson } from '../protocol/json-codec.js';
 import { AnswerObserver } from './answer-observer.js';
 import { unexploredClasses } from './decorators/handler-metadata.js';
+import { pushFilter } from './push-filter.js';
 import { PushObservable } from './push-observable.js';
 import { UnixSocketClientStatus, type UnixSocketClientEvents } from './unix-socket.events.js';
 import { UnixSocketRecord } from './unix-socket.record-builder.js';
@@ -227,7 +228,7 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
   pushes(pattern?: undefined, options?: PushSubscriptionOptions): PushObservable<ReceivedPush>;
   pushes(pattern?: string | object, options?: PushSubscriptionOptions): PushObservable<unknown> {
     const select = (push: ReceivedPush): unknown => (pattern === undefined ? push : push.data);
-    return new PushObservable(this.link.pushes, this.pushFilter(pattern), options, select);
+    return new PushObservable(this.link.pushes, this.filterOf(pattern), options, select);
   }
 
   /**
@@ -241,7 +242,7 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
     options?: PushSubscriptionOptions,
     events?: PushSubscriptionEvents,
   ): () => void {
-    return this.link.pushes.subscribe(this.pushFilter(pattern), handler, options, events);
+    return this.link.pushes.subscribe(this.filterOf(pattern), handler, options, events);
   }
 
   /** A real round trip to the server. False if there is no connection or no answer in time. */
@@ -291,19 +292,8 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
     return typeof pattern === 'string' ? pattern : this.normalizePattern(pattern as never);
   }
 
-  /** Peers in other languages may write the keys of an object pattern in another order. */
-  private pushFilter(pattern: string | object | undefined): PushFilter {
-    if (pattern === undefined || typeof pattern === 'string') return pattern;
-    const route = this.typeOf(pattern);
-    return (type) => type === route || (type.startsWith('{') && this.routeOf(type) === route);
-  }
-
-  private routeOf(type: string): string | undefined {
-    try {
-      return this.typeOf(JSON.parse(type) as object);
-    } catch {
-      return undefined;
-    }
+  private filterOf(pattern: string | object | undefined): PushFilter {
+    return pushFilter(pattern, (object) => this.typeOf(object));
   }
 
   private prepare(
