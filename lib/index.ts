@@ -14,6 +14,7 @@ export type { LinkState } from './client/link-state.js';
 export type { PushHandling } from './client/push-handling.js';
 export type { PushFilter } from './client/push-stream.js';
 export type { PushHandler, PushSubscriptionEvents, ReceivedPush } from './client/push-subscription.js';
+export type { PushGap } from './client/push-positions.js';
 export type { LatencySummary, MessageCounts } from './connection/stats.js';
 export { AddressInUseError, ListenError } from './errors/address.errors.js';
 export {
@@ -93,6 +94,7 @@ export type { PushOverflow, PushSubscriptionOptions } from './options/push-optio
 export type {
   Handling,
   ServerHeartbeat,
+  ServerResume,
   ServerSettings,
   SocketServerOptions,
 } from './options/server-options.js';
@@ -106,8 +108,10 @@ export {
   MessageType,
   type MessageBody,
 } from './protocol/message-body.js';
+export type { RoomPosition } from './protocol/room-positions.js';
 export { MessageProtocol } from './protocol/message-protocol.js';
 export type { ClientConnection, PushOptions, PushOutcome } from './server/client-connection.js';
+export type { ResumeAuthorizer } from './server/kept-rooms.js';
 export { PushOperator, type PushTarget } from './server/push.js';
 export type { SlowConsumerPolicy } from './server/push-queue.js';
 export { SocketServer } from './server/socket-server.js';

@@ -2,6 +2,7 @@ import type { LatencySummary } from '../connection/stats.js';
 import type { UnixSocketError } from '../errors/unix-socket.error.js';
 import type { LinkState } from './link-state.js';
 import type { ReceivedPush } from './push-subscription.js';
+import type { PushGap } from './push-positions.js';
 
 /** What a link tells whoever runs it. */
 export interface LinkEvents {
@@ -15,6 +16,8 @@ export interface LinkEvents {
   onPushHandlerError?(error: unknown, push: ReceivedPush): void;
   /** The first time pushes are dropped because a subscription is too slow. */
   onPushesDropped?(): void;
+  /** Pushes of a kept room are missing. */
+  onGap?(gap: PushGap): void;
   /** The server said something of its own accord. */
   onNotice?(code: string | undefined, text: string): void;
 }
@@ -41,6 +44,8 @@ export interface LinkStats {
   readonly pushesDropped: number;
   /** Handlers of pushes that threw or rejected. */
   readonly pushesFailed: number;
+  /** How often pushes of a kept room were missing. */
+  readonly pushGaps: number;
   readonly timeouts: number;
   readonly failuresByCode: Readonly<Record<string, number>>;
   readonly bytesSent: number;

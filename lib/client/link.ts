@@ -11,16 +11,20 @@ import { resolveLinkOptions, type LinkOptions, type ResolvedLinkOptions } from '
 import { endpointLabel } from '../options/endpoint.js';
 import { readMeta } from '../protocol/guards.js';
 import { readPayload, type MessageBody } from '../protocol/message-body.js';
+import { readSeq, type ResumeNotice, type ResumeRequest } from '../protocol/room-positions.js';
 import { BackoffStrategy } from './backoff.js';
 import { Calls, type CallRoute } from './calls.js';
 import type { LinkCloseReport, LinkEvents, LinkStats } from './link-reports.js';
 import { LEGAL_MOVES, type LinkState } from './link-state.js';
+import { PushPositions, type PushGap } from './push-positions.js';
 import { PushStream } from './push-stream.js';
 import { ReadyWaiters } from './ready-waiters.js';
 import { Session, type SessionOwner } from './session.js';
 
 /** A link counts as stable, and its backoff starts anew, once it was ready for so long. */
 const STABLE_AFTER_MS = 5_000;
+/** Room for the rest of `hello`. */
+const HELLO_BYTES = 900;
 
 /**
  * The lasting relation to a server: dials, dials again, and carries calls over whatever connection there is.
@@ -30,6 +34,7 @@ export class Link implements SessionOwner, CallRoute {
   readonly options: ResolvedLinkOptions;
   readonly label: string;
   readonly pushes: PushStream;
+  private readonly positions = new PushPositions((gap) => this.onGap(gap));
   lastError: UnixSocketError | undefined;
 
   private readonly calls: Calls;
@@ -47,6 +52,7 @@ export class Link implements SessionOwner, CallRoute {
   private connections = 0;
   private pushCount = 0;
   private hasToldOfDrops = false;
+  private gapCount = 0;
   /** Of connections that have ended. */
   private pastBytesSent = 0;
   private pastBytesReceived = 0;
@@ -177,6 +183,7 @@ export class Link implements SessionOwner, CallRoute {
       pushesReceived: this.pushCount,
       pushesDropped: this.pushes.dropped,
       pushesFailed: this.pushes.failed,
+      pushGaps: this.gapCount,
       timeouts: calls.timeoutCount,
       failuresByCode: calls.failures.snapshot(),
       bytesSent: this.pastBytesSent + (session?.bytesSent ?? 0),
@@ -205,14 +212,26 @@ export class Link implements SessionOwner, CallRoute {
     this.calls.onResponse(session, body);
   }
 
-  onPush(body: MessageBody): void {
+  onPush(session: Session, body: MessageBody): void {
+    const seq = body.seq === undefined ? undefined : readSeq(body.seq);
+    if (!this.positions.admit(session, seq)) return;
     this.pushCount++;
     const { type, data } = readPayload(body.data);
     this.pushes.deliver({
       type: typeof type === 'string' ? type : 'unknown',
       data,
       meta: body.meta === undefined ? undefined : readMeta(body.meta),
+      seq,
     });
+  }
+
+  resumeRequest(session: Session): ResumeRequest | undefined {
+    const canResume = session.greeting?.caps?.includes('resume') === true;
+    return this.positions.begin(session, canResume, session.maxFrameBytes - HELLO_BYTES);
+  }
+
+  onResumeNotice(session: Session, notice: ResumeNotice): boolean {
+    return this.positions.onNotice(session, notice);
   }
 
   onNotice(session: Session, code: string | undefined, text: string): void {
@@ -267,6 +286,11 @@ export class Link implements SessionOwner, CallRoute {
 
   onProgress(): void {
     this.onStep?.();
+  }
+
+  private onGap(gap: PushGap): void {
+    this.gapCount++;
+    tell(() => this.events.onGap?.(gap));
   }
 
   private dial(): void {

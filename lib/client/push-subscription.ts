@@ -1,3 +1,4 @@
+import type { RoomPosition } from '../protocol/room-positions.js';
 import { PushOverflowError } from '../errors/push.errors.js';
 import type { PushSettings } from '../options/push-options.js';
 import type { HandlingTally } from './push-handling.js';
@@ -8,6 +9,8 @@ export interface ReceivedPush {
   readonly type: string;
   readonly data: unknown;
   readonly meta: Readonly<Record<string, string>> | undefined;
+  /** Its number in each kept room it went to. */
+  readonly seq?: readonly RoomPosition[] | undefined;
 }
 
 /** May be async: its next push is handled once the promise has settled. */

@@ -21,13 +21,18 @@ import { encodeHeartbeat, extra } from '../protocol/envelope.js';
 import type { Frame } from '../protocol/frame-writer.js';
 import { readErrorDetail, readGreeting, readInteger, type GreetingInfo } from '../protocol/guards.js';
 import { MessageType, type MessageBody } from '../protocol/message-body.js';
+import { readResumeNotice, type ResumeNotice, type ResumeRequest } from '../protocol/room-positions.js';
 
 /** What a session tells its link. */
 export interface SessionOwner {
   /** The greeting has been read; calls may be sent. */
   onReady(session: Session): void;
   onResponse(session: Session, body: MessageBody): void;
-  onPush(body: MessageBody): void;
+  onPush(session: Session, body: MessageBody): void;
+  /** What to ask of this connection in `hello`, about the rooms of the ones before. */
+  resumeRequest(session: Session): ResumeRequest | undefined;
+  /** What the server says of rooms. Returns whether to confirm it. */
+  onResumeNotice(session: Session, notice: ResumeNotice): boolean;
   /** An `error` frame of the server's own accord, for example that it is going away. */
   onNotice(session: Session, code: string | undefined, text: string): void;
   /** Once, last. */
@@ -133,7 +138,7 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
         this.onResponse(body);
         return;
       case MessageType.Push:
-        this.owner.onPush(body);
+        this.owner.onPush(this, body);
         return;
       case MessageType.Heartbeat:
         this.onHeartbeat(body);
@@ -207,6 +212,7 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
     clearTimeout(this.greetingTimer);
     this.isReady = true;
     this.heartbeat.start();
+    const resume = this.owner.resumeRequest(this);
     if (this.isUpgraded) {
       const { accountId, maxFrameBytes } = this.options;
       const hello = {
@@ -214,6 +220,7 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
         account_id: accountId,
         caps: CAPABILITIES,
         max_frame_bytes: maxFrameBytes,
+        ...(resume === undefined ? {} : { resume }),
       };
       this.send(encodeHeartbeat(extra('hello', hello) + extra('probe', this.roundTrip.start())));
     }
@@ -224,6 +231,9 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
     const probe = readInteger(body.probe);
     // Only a probe is answered: a client that answered plain heartbeats would beat with its server for ever.
     if (probe !== undefined && this.isUpgraded) this.send(encodeHeartbeat(extra('probe_ack', probe)));
+    const notice = this.isUpgraded && body.resume !== undefined ? readResumeNotice(body.resume) : undefined;
+    if (notice !== undefined && this.owner.onResumeNotice(this, notice))
+      this.send(encodeHeartbeat(extra('resume', { ack: true })));
     this.roundTrip.finish(body.probe_ack);
     if (this.isUpgraded && body.probe_ack === undefined) return;
     const waiters = this.beatWaiters;

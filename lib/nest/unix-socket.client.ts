@@ -98,6 +98,10 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
       },
       onPushesDropped: () =>
         this.logger.warn('A handler of pushes is too slow; pushes are dropped. Said once for each client.'),
+      onGap: (gap) => {
+        this.logger.debug(`Pushes of the room "${gap.room}" are missing, from number ${gap.from}`);
+        this.emitter.emit('gap', gap);
+      },
       onNotice: (code, text) => this.logger.debug(`${this.link.label} says: ${text} (${code ?? 'no code'})`),
     });
     this._status$.next(UnixSocketClientStatus.Disconnected);

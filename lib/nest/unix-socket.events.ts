@@ -1,4 +1,5 @@
 import type { ReceivedPush } from '../client/push-subscription.js';
+import type { PushGap } from '../client/push-positions.js';
 import type { UnixSocketError } from '../errors/unix-socket.error.js';
 import type { ClientConnection } from '../server/client-connection.js';
 
@@ -43,4 +44,6 @@ export type UnixSocketClientEvents = {
   disconnect: (error: UnixSocketError) => void;
   reconnecting: (attempt: number, delayMs: number, error: UnixSocketError) => void;
   push: (push: ReceivedPush) => void;
+  /** Pushes of a kept room are missing. */
+  gap: (gap: PushGap) => void;
 };

@@ -13,6 +13,7 @@ import type { Endpoint } from '../options/endpoint.js';
 import { endpointLabel } from '../options/endpoint.js';
 import type { SocketServerOptions } from '../options/server-options.js';
 import type { Caller, ClientConnection, PushOptions, PushOutcome } from '../server/client-connection.js';
+import type { ResumeAuthorizer } from '../server/kept-rooms.js';
 import type { PushOperator, PushTarget } from '../server/push.js';
 import type { SlowConsumerPolicy } from '../server/push-queue.js';
 import type { IncomingCall } from '../calls/incoming-call.js';
@@ -78,6 +79,8 @@ export class UnixSocketServer
         this.logger.warn(`Client ${connection.id} is slow to read its pushes`);
         this.emitter.emit('slowConsumer', connection);
       },
+      onResumeFailed: (connection, error) =>
+        this.logger.error(error, `Client ${connection.id} could not enter its rooms again`),
       onRefused: (reason) => {
         this.logger.warn(`Connection refused: ${reason}`);
         this.emitter.emit('refused', reason);
@@ -190,6 +193,12 @@ export class UnixSocketServer
   /** How pushes to this room treat clients that are slow to read, unless a push says so itself. */
   setRoomPolicy(room: string, policy: SlowConsumerPolicy): this {
     this.core.setRoomPolicy(room, policy);
+    return this;
+  }
+
+  /** Asks this function which of its rooms a client that has come back may enter again. Without one, all. */
+  authorizeResume(authorize: ResumeAuthorizer): this {
+    this.core.authorizeResume(authorize);
     return this;
   }
 

@@ -35,6 +35,20 @@ export interface ServerDeduplication {
   maxBytes: number;
 }
 
+/** Rooms whose pushes and memberships survive a reconnect. */
+export interface ServerResume {
+  /** Names of rooms, or a function that tells. @default []: none */
+  rooms: readonly string[] | ((room: string) => boolean);
+  /** How long a push is kept, and how long a client that was lost may come back. Milliseconds. @default 60000 */
+  windowMs: number;
+  /** Pushes kept for each room. @default 1000 */
+  maxPushes: number;
+  /** Bytes of pushes kept for each room. @default 8388608 (8 MiB) */
+  maxBytes: number;
+  /** Lost clients remembered; beyond, those that left first are forgotten. @default 10000 */
+  maxClients: number;
+}
+
 /** Options of the server beside where it listens, with their defaults filled in. */
 export interface ServerSettings {
   /** Told to every client in the greeting. @default '' */
@@ -77,12 +91,14 @@ export interface ServerSettings {
 export interface SocketServerOptions extends ServerEndpointOptions, Given<ServerSettings> {
   readonly heartbeat?: Given<ServerHeartbeat> | undefined;
   readonly deduplication?: Given<ServerDeduplication> | undefined;
+  readonly resume?: Given<ServerResume> | undefined;
 }
 
 export interface ResolvedServerOptions extends ServerSettings {
   readonly endpoint: Endpoint;
   readonly heartbeat: Readonly<ServerHeartbeat>;
   readonly deduplication: Readonly<ServerDeduplication>;
+  readonly resume: Readonly<ServerResume>;
 }
 
 const MIB = 1024 * 1024;
@@ -116,6 +132,14 @@ export const DEDUPLICATION_DEFAULTS: Readonly<ServerDeduplication> = {
   windowMs: 60_000,
   maxEntries: 10_000,
   maxBytes: 64 * MIB,
+};
+
+export const RESUME_DEFAULTS: Readonly<ServerResume> = {
+  rooms: [],
+  windowMs: 60_000,
+  maxPushes: 1_000,
+  maxBytes: 8 * MIB,
+  maxClients: 10_000,
 };
 
 const RULES: Rules<ServerSettings> = {
@@ -155,6 +179,19 @@ const DEDUPLICATION_RULES: Rules<ServerDeduplication> = {
   maxBytes: atLeast(0),
 };
 
+const RESUME_RULES: Rules<ServerResume> = {
+  rooms: {
+    expected: 'names of rooms, or a function that takes a name and returns true or false',
+    accepts: (value) =>
+      typeof value === 'function' ||
+      (Array.isArray(value) && value.every((room: unknown) => typeof room === 'string')),
+  },
+  windowMs: milliseconds(1),
+  maxPushes: atLeast(1),
+  maxBytes: atLeast(0),
+  maxClients: atLeast(0),
+};
+
 /** @throws InvalidOptionError, PathTooLongError */
 export function resolveServerOptions(options: SocketServerOptions | undefined): ResolvedServerOptions {
   const endpoint = resolveEndpoint(options);
@@ -167,6 +204,7 @@ export function resolveServerOptions(options: SocketServerOptions | undefined): 
       DEDUPLICATION_RULES,
       'deduplication.',
     ),
+    resume: resolveTable(options?.resume, RESUME_DEFAULTS, RESUME_RULES, 'resume.'),
     endpoint,
   });
 }

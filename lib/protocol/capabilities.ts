@@ -11,6 +11,7 @@ export const CAPABILITIES: readonly string[] = [
   'packet',
   'probe',
   'going_away',
+  'resume',
 ];
 
 /** The text the protocol fixes for a request that nothing handles. */

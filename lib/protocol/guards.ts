@@ -25,6 +25,10 @@ export interface Hello {
   readonly name: string;
   readonly accountId: string | undefined;
   readonly maxFrameBytes: number | undefined;
+  /** Whether it follows the numbers of kept rooms. */
+  readonly canResume: boolean;
+  /** Where it was, as it stands on the wire. */
+  readonly resume: unknown;
 }
 
 /** What an upgraded client says of itself. */
@@ -36,6 +40,8 @@ export function readHello(value: unknown): Hello | undefined {
     name: name.slice(0, LONGEST_NAME),
     accountId: typeof accountId === 'string' ? accountId.slice(0, LONGEST_NAME) : undefined,
     maxFrameBytes: readInteger(maxFrameBytes),
+    canResume: caps.includes('resume'),
+    resume: value['resume'],
   };
 }
 

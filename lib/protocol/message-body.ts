@@ -44,6 +44,10 @@ export interface MessageBody {
   /** Please answer with `probe_ack` and the same number. */
   readonly probe?: unknown;
   readonly probe_ack?: unknown;
+  /** On a push to kept rooms: its number in each. */
+  readonly seq?: unknown;
+  /** On a heartbeat: what the ends tell each other about kept rooms. */
+  readonly resume?: unknown;
   /** `true`, on a heartbeat to a server that allows it: a successor asks for its path. */
   readonly take_over?: unknown;
 }

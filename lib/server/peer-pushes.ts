@@ -1,8 +1,16 @@
 import type { Connection } from '../connection/connection.js';
-import { ConnectionClosedError, SendQueueFullError } from '../errors/connection.errors.js';
+import {
+  ConnectionClosedError,
+  ConnectionLostError,
+  SendQueueFullError,
+} from '../errors/connection.errors.js';
+import { HEADER_BYTES } from '../protocol/frame-reader.js';
 import type { Frame } from '../protocol/frame-writer.js';
 import { MessageType } from '../protocol/message-body.js';
+import type { RoomPosition } from '../protocol/room-positions.js';
+import type { ClientConnection } from './client-connection.js';
 import type { Peer } from './peer.js';
+import { PeerResume, type PeerResumeOwner } from './peer-resume.js';
 import { PushQueue, type PushQueueOwner, type SlowConsumerPolicy } from './push-queue.js';
 import type { PushSource } from './push.js';
 
@@ -11,11 +19,14 @@ export interface PeerPushesOwner extends PushSource {
   /** Pushes to this peer begin to wait, because it does not read them. */
   onSlowConsumer(peer: Peer): void;
   onPushesDropped(count: number): void;
+  /** The application could not say which rooms a client that has come back may enter. */
+  onResumeFailed(peer: Peer, error: unknown): void;
 }
 
 /** The pushes to one peer: the rooms it gets them from, and those that wait for it to read. */
-export class PeerPushes implements PushQueueOwner {
+export class PeerPushes implements PushQueueOwner, PeerResumeOwner {
   readonly rooms = new Set<string>();
+  readonly resume: PeerResume;
   private readonly queue: PushQueue;
 
   constructor(
@@ -25,10 +36,27 @@ export class PeerPushes implements PushQueueOwner {
     private readonly maxQueueBytes: number,
   ) {
     this.queue = new PushQueue(this, maxQueueBytes);
+    this.resume = new PeerResume(this, owner.kept);
+  }
+
+  get isOpen(): boolean {
+    return this.connection.isOpen;
+  }
+
+  get isHeld(): boolean {
+    return this.queue.isHeld;
+  }
+
+  get maxFrameBytes(): number {
+    return this.peer.maxFrameBytes + HEADER_BYTES;
   }
 
   get queuedBytes(): number {
     return this.connection.queuedBytes;
+  }
+
+  get client(): ClientConnection {
+    return this.peer;
   }
 
   /** Pushes that wait here. */
@@ -44,25 +72,52 @@ export class PeerPushes implements PushQueueOwner {
   join(rooms: readonly string[]): void {
     if (!this.connection.isOpen) throw new ConnectionClosedError(this.peer.id);
     for (const room of rooms) {
-      this.rooms.add(room);
-      this.owner.peers.join(this.peer, room);
+      if (this.rooms.has(room)) continue;
+      this.enter(room);
+      this.resume.onJoined(room);
     }
   }
 
   leave(rooms: readonly string[]): void {
     for (const room of rooms) {
-      this.rooms.delete(room);
+      if (!this.rooms.delete(room)) continue;
       this.owner.peers.leave(this.peer, room);
+      this.resume.onLeft(room);
     }
   }
 
-  offer(frame: Frame, policy: SlowConsumerPolicy, key: string | undefined): boolean {
-    return this.connection.isOpen && this.queue.offer(frame, policy, key);
+  enter(room: string): void {
+    this.rooms.add(room);
+    this.owner.peers.join(this.peer, room);
+  }
+
+  /** @param seq its places in kept rooms */
+  offer(
+    frame: Frame,
+    policy: SlowConsumerPolicy,
+    key: string | undefined,
+    seq: readonly RoomPosition[] | undefined,
+  ): boolean {
+    const isTaken =
+      this.connection.isOpen && frame.length <= this.maxFrameBytes && this.queue.offer(frame, policy, key);
+    if (!isTaken && seq !== undefined) this.resume.onMissed(seq);
+    return isTaken;
+  }
+
+  /** A push to kept rooms is not for this client; its numbers are. */
+  skip(seq: readonly RoomPosition[], policy: SlowConsumerPolicy): void {
+    const frame = this.resume.skipOf(seq);
+    if (frame !== undefined) this.offer(frame, policy, undefined, seq);
+  }
+
+  enqueue(frame: Frame): void {
+    this.queue.enqueue(frame);
   }
 
   /** The client reads again. */
   drain(): void {
     this.queue.drain();
+    if (!this.queue.isHeld) this.resume.onCaughtUp();
   }
 
   /** Nothing follows. */
@@ -80,6 +135,15 @@ export class PeerPushes implements PushQueueOwner {
 
   onDropped(count: number): void {
     this.owner.onPushesDropped(count);
+  }
+
+  onSuperseded(): void {
+    this.leave([...this.rooms]);
+    this.peer.destroy(new ConnectionLostError(`client ${this.peer.id}`));
+  }
+
+  onResumeFailed(error: unknown): void {
+    this.owner.onResumeFailed(this.peer, error);
   }
 
   onOverflow(bytes: number): void {

@@ -41,6 +41,10 @@ export class PeerRegistry {
     if (members?.size === 0) this.rooms.delete(room);
   }
 
+  hasMembers(room: string): boolean {
+    return this.rooms.has(room);
+  }
+
   inRoom(room: string): Iterable<Peer> {
     return this.rooms.get(room) ?? [];
   }

@@ -11,10 +11,10 @@ import { FrameTimeoutError } from '../errors/protocol.errors.js';
 import type { ResolvedServerOptions } from '../options/server-options.js';
 import { CAPABILITIES } from '../protocol/capabilities.js';
 import { encodeGreeting, encodeHeartbeat, encodeNotice, extra } from '../protocol/envelope.js';
-import { HEADER_BYTES } from '../protocol/frame-reader.js';
 import type { Frame } from '../protocol/frame-writer.js';
 import { readHello, readInteger } from '../protocol/guards.js';
 import { MessageType, type MessageBody } from '../protocol/message-body.js';
+import type { RoomPosition } from '../protocol/room-positions.js';
 import { BeatLimiter } from './beat-limiter.js';
 import type { Caller, PushOptions, PushOutcome } from './client-connection.js';
 import type { Deduplicator } from './deduplicator.js';
@@ -22,6 +22,7 @@ import { HalfOpenWatch, type HalfOpenPeer } from './half-open-watch.js';
 import { PeerPushes, type PeerPushesOwner } from './peer-pushes.js';
 import { PushOperator } from './push.js';
 import type { SlowConsumerPolicy } from './push-queue.js';
+import type { ResumeSession } from './resume-sessions.js';
 import type { ConnectionStats } from './server-reports.js';
 
 /** What a peer tells the server it belongs to. */
@@ -191,8 +192,23 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, HalfOpenP
   }
 
   /** False if the push was dropped, by its policy or because the connection is gone. */
-  offerPush(frame: Frame, policy: SlowConsumerPolicy, key: string | undefined): boolean {
-    return frame.length - HEADER_BYTES <= this.maxFrameBytes && this.pushes.offer(frame, policy, key);
+  offerPush(
+    frame: Frame,
+    policy: SlowConsumerPolicy,
+    key: string | undefined,
+    seq?: readonly RoomPosition[],
+  ): boolean {
+    return this.pushes.offer(frame, policy, key, seq);
+  }
+
+  /** A push to kept rooms that is not for it. */
+  skipPush(seq: readonly RoomPosition[], policy: SlowConsumerPolicy): void {
+    this.pushes.skip(seq, policy);
+  }
+
+  /** Set while its client may come back after a loss. */
+  get resumeSession(): ResumeSession | undefined {
+    return this.pushes.resume.currentSession;
   }
 
   sendFrame(frame: Frame, type: MessageType, isOneOfMany = false): void {
@@ -208,6 +224,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, HalfOpenP
 
   close(reason?: string): void {
     if (reason !== undefined && this.isUpgraded) this.notify('CLOSED', reason);
+    this.pushes.resume.forget();
     this.end();
   }
 
@@ -279,6 +296,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, HalfOpenP
     this.heartbeat.stop();
     this.halfOpenWatch?.stop();
     clearTimeout(this.leaveTimer);
+    this.pushes.resume.park();
     const { deduplicator } = this.owner;
     const reason = cause ?? new ConnectionLostError(`client ${this.id}`);
     deduplicator?.leave(this, reason);
@@ -389,6 +407,10 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, HalfOpenP
 
   private onHeartbeat(body: MessageBody): void {
     if (body.hello !== undefined && !this.isUpgraded) this.upgrade(body.hello);
+    if (body.hello === undefined && body.resume !== undefined) {
+      this.pushes.resume.confirm();
+      return;
+    }
     if (body.probe_ack !== undefined) {
       this.roundTrip.finish(body.probe_ack);
       return;
@@ -410,5 +432,6 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, HalfOpenP
     this.accountId = hello.accountId;
     this.maxFrameBytes = Math.min(this.maxFrameBytes, hello.maxFrameBytes ?? Infinity);
     this.owner.onUpgraded(this);
+    if (hello.canResume) this.pushes.resume.begin(hello.resume);
   }
 }

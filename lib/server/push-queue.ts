@@ -57,10 +57,14 @@ export class PushQueue {
     return this.waitingBytes;
   }
 
+  /** Whether a push would have to wait now. */
+  get isHeld(): boolean {
+    return this.length > 0 || this.owner.queuedBytes > WATERMARK_BYTES;
+  }
+
   /** False if the push was dropped. @param key of its value, for `latest` */
   offer(frame: Frame, policy: SlowConsumerPolicy, key: string | undefined): boolean {
-    const isHeld = this.length > 0 || this.owner.queuedBytes > WATERMARK_BYTES;
-    if (!isHeld) {
+    if (!this.isHeld) {
       this.owner.sendPush(frame);
       return true;
     }
@@ -73,6 +77,12 @@ export class PushQueue {
       return true;
     }
     return this.hasRoomFor(frame, policy) && this.append({ frame, policy, key });
+  }
+
+  /** Sends it in its turn, however much waits: it is as good as kept elsewhere, or small. */
+  enqueue(frame: Frame): void {
+    if (this.isHeld) this.append({ frame, policy: 'disconnect', key: undefined });
+    else this.owner.sendPush(frame);
   }
 
   /** Sends what waits, as far as the client reads. */

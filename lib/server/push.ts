@@ -1,8 +1,11 @@
 import type { Frame } from '../protocol/frame-writer.js';
 import type { Metadata } from '../protocol/guards.js';
+import type { RoomPosition } from '../protocol/room-positions.js';
 import type { ClientConnection, PushOptions, PushOutcome } from './client-connection.js';
+import type { KeptRooms } from './kept-rooms.js';
 import type { Peer } from './peer.js';
 import type { PeerRegistry } from './peer-registry.js';
+import type { ResumeSession } from './resume-sessions.js';
 
 /** Whom a push is for: a room, a connection, all clients of an account, or those a function chooses. */
 export type PushTarget =
@@ -11,9 +14,12 @@ export type PushTarget =
 /** What pushing needs of the server. */
 export interface PushSource {
   readonly peers: PeerRegistry;
-  /** @throws EncodeError, FrameTooLargeError */
-  encode(type: string, data: unknown, meta: Metadata | undefined): Frame;
+  readonly kept: KeptRooms;
+  /** @param seq its numbers in kept rooms @throws EncodeError, FrameTooLargeError */
+  encode(type: string, data: unknown, meta: Metadata | undefined, seq?: readonly RoomPosition[]): Frame;
 }
+
+const NOBODY: ReadonlySet<never> = new Set();
 
 /**
  * Says whom a push is for, then pushes. Never changes: `to` and `except` give a new one, which may be kept.
@@ -38,27 +44,60 @@ export class PushOperator {
 
   /**
    * Encoded once, however many receive it; a client that several targets name gets it once.
-   * @throws EncodeError, FrameTooLargeError: nobody got anything
+   * @throws EncodeError, FrameTooLargeError, InvalidOptionError: nobody got anything
    */
   push(type: string, data: unknown, options: PushOptions = {}): PushOutcome {
-    const frame = this.source.encode(type, data, options.meta);
     const policy = options.policy ?? this.roomPolicy() ?? 'disconnect';
+    const rooms = this.keptRooms();
+    const excepted: ReadonlySet<Peer> =
+      this.exceptions.length === 0 ? NOBODY : new Set(this.named(this.exceptions));
+    let frame: Frame;
+    let seq: readonly RoomPosition[] | undefined;
+    if (rooms.length === 0) {
+      frame = this.source.encode(type, data, options.meta);
+    } else {
+      for (const room of rooms) this.source.kept.requireOrder(room, policy);
+      ({ frame, seq } = this.source.kept.keep(
+        rooms,
+        (numbers) => this.source.encode(type, data, options.meta, numbers),
+        this.exceptedSessions(excepted),
+        this.exceptions.some((target) => typeof target === 'function'),
+      ));
+    }
     const key = policy === 'latest' ? JSON.stringify([type, options.key ?? '']) : undefined;
     let recipients = 0;
     let dropped = 0;
-    for (const peer of this.recipients()) {
-      if (peer.offerPush(frame, policy, key)) recipients++;
+    for (const peer of this.recipients(excepted)) {
+      if (peer.offerPush(frame, policy, key, seq)) recipients++;
       else dropped++;
     }
+    if (seq !== undefined) for (const peer of excepted) peer.skipPush(seq, policy);
     return { recipients, dropped };
   }
 
-  private recipients(): Iterable<Peer> {
+  private recipients(excepted: ReadonlySet<Peer>): Iterable<Peer> {
     const { peers } = this.source;
-    if (this.targets.length === 0 && this.exceptions.length === 0) return peers.all();
+    if (this.targets.length === 0 && excepted.size === 0) return peers.all();
     const chosen = new Set(this.targets.length === 0 ? peers.all() : this.named(this.targets));
-    for (const peer of this.named(this.exceptions)) chosen.delete(peer);
+    for (const peer of excepted) chosen.delete(peer);
     return chosen;
+  }
+
+  /** The rooms among the targets in which the push gets a number. */
+  private keptRooms(): string[] {
+    const { kept } = this.source;
+    const rooms = this.targets.filter((target) => typeof target === 'string' && kept.has(target));
+    return rooms.length < 2 ? (rooms as string[]) : [...new Set(rooms as string[])];
+  }
+
+  /** Whoever is excepted, here or away. */
+  private exceptedSessions(excepted: ReadonlySet<Peer>): ReadonlySet<ResumeSession> {
+    const sessions = new Set<ResumeSession>();
+    if (this.exceptions.length === 0) return sessions;
+    for (const { resumeSession } of excepted) if (resumeSession !== undefined) sessions.add(resumeSession);
+    for (const session of this.source.kept.sessions.allAway())
+      if (this.exceptions.some((target) => isAway(session, target))) sessions.add(session);
+    return sessions;
   }
 
   private *named(targets: readonly PushTarget[]): Iterable<Peer> {
@@ -86,4 +125,11 @@ export class PushOperator {
     );
     return policies.size === 1 ? [...policies][0] : undefined;
   }
+}
+
+/** Whether an absent client is meant. Functions cannot be asked about those. */
+function isAway(session: ResumeSession, target: PushTarget): boolean {
+  if (typeof target === 'function') return false;
+  if (typeof target === 'string') return session.rooms.has(target);
+  return 'push' in target ? session.lastConnectionId === target.id : session.accountId === target.accountId;
 }

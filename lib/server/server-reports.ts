@@ -11,6 +11,8 @@ export interface SocketServerEvents {
   onDisconnect?(connection: ClientConnection, cause: Error | undefined): void;
   /** Pushes to this client begin to wait, because it does not read them. */
   onSlowConsumer?(connection: ClientConnection): void;
+  /** The function given to `authorizeResume` failed; the client enters none of its rooms. */
+  onResumeFailed?(connection: ClientConnection, error: unknown): void;
   /** A connection that was not taken. */
   onRefused?(reason: string): void;
   /** The server goes on, but something is wrong with its listening socket. */
@@ -68,6 +70,12 @@ export interface ServerStats {
   readonly pushesDropped: number;
   /** How often a client became too slow for its pushes. */
   readonly slowConsumers: number;
+  /** Clients that have come back and gone on where they were. */
+  readonly resumedConnections: number;
+  /** Clients that may still come back. */
+  readonly awayClients: number;
+  /** Bytes of the pushes kept for those who come back. */
+  readonly keptBytes: number;
   /** Running handlers. */
   readonly inFlight: number;
   /** Calls waiting for their turn. */

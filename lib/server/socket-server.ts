@@ -20,9 +20,11 @@ import { encodeNotice, encodePush, extra } from '../protocol/envelope.js';
 import type { Frame } from '../protocol/frame-writer.js';
 import type { Metadata } from '../protocol/guards.js';
 import { encodeJson } from '../protocol/json-codec.js';
+import type { RoomPosition } from '../protocol/room-positions.js';
 import { MessageType } from '../protocol/message-body.js';
 import type { Caller, ClientConnection, PushOptions, PushOutcome } from './client-connection.js';
 import { Deduplicator } from './deduplicator.js';
+import { KeptRooms, type ResumeAuthorizer } from './kept-rooms.js';
 import { Listener, type ListenerOwner } from './listener.js';
 import { Peer, type PeerOwner } from './peer.js';
 import { PeerRegistry } from './peer-registry.js';
@@ -45,6 +47,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
 
   private readonly listener: Listener;
   readonly peers = new PeerRegistry();
+  readonly kept: KeptRooms;
   /** Clients that have left while events of theirs, or calls that others may ask for again, go on. */
   private readonly lingering = new Set<Peer>();
   private readonly received = new MessageCounter();
@@ -75,8 +78,9 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     private readonly events: SocketServerEvents = {},
   ) {
     this.options = resolveServerOptions(options);
-    const { deduplication } = this.options;
+    const { deduplication, resume } = this.options;
     this.deduplicator = deduplication.enabled ? new Deduplicator(deduplication) : undefined;
+    this.kept = new KeptRooms(resume, (room) => this.peers.hasMembers(room));
     this.listener = new Listener(this.options, this);
   }
 
@@ -131,9 +135,19 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     return new PushOperator(this).push(type, data, options);
   }
 
-  /** How pushes to this room treat clients that are slow to read, unless a push says so itself. */
+  /**
+   * How pushes to this room treat clients that are slow to read, unless a push says so itself.
+   * @throws InvalidOptionError for `latest` in a room that is kept
+   */
   setRoomPolicy(room: string, policy: SlowConsumerPolicy): this {
+    if (this.kept.has(room)) this.kept.requireOrder(room, policy);
     this.peers.setPolicy(room, policy);
+    return this;
+  }
+
+  /** Asks this function which of its rooms a client that has come back may enter again. Without one, all. */
+  authorizeResume(authorize: ResumeAuthorizer): this {
+    this.kept.authorize = authorize;
     return this;
   }
 
@@ -163,6 +177,9 @@ export class SocketServer implements PeerOwner, ListenerOwner {
       bytesSent: this.pastBytesSent + sum((peer) => peer.bytesSent),
       pushesDropped: this.pushesDropped,
       slowConsumers: this.slowConsumers,
+      resumedConnections: this.kept.resumedCount,
+      awayClients: this.kept.sessions.awayCount,
+      keptBytes: this.kept.bytes,
       inFlight: sum((peer) => peer.runningCount, working),
       queued: sum((peer) => peer.waitingCount, working),
       errors: this.errors.total,
@@ -281,10 +298,21 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     this.pushesDropped += count;
   }
 
-  encode(type: string, data: unknown, meta: Metadata | undefined): Frame {
+  onResumeFailed(peer: Peer, error: unknown): void {
+    this.errors.add('RESUME_FAILED');
+    tell(() => this.events.onResumeFailed?.(peer, error));
+  }
+
+  encode(type: string, data: unknown, meta: Metadata | undefined, seq?: readonly RoomPosition[]): Frame {
     if (data === undefined) throw new EncodeError('a push needs data; send null for none');
     const id = `${this.pushPrefix}${++this.pushCount}`;
-    return encodePush(id, type, encodeJson(data), extra('meta', meta), this.options.maxFrameBytes);
+    return encodePush(
+      id,
+      type,
+      encodeJson(data),
+      extra('meta', meta) + extra('seq', seq),
+      this.options.maxFrameBytes,
+    );
   }
 
   private async shut(): Promise<ServerCloseReport> {
@@ -296,6 +324,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     for (const peer of [...unfinished, ...this.lingering]) cancelled += peer.abort(new ServerClosedError());
     await this.untilEmpty(undefined);
     this.deduplicator?.close();
+    this.kept.close();
     this.deadlines.close();
     return Object.freeze({ cancelled, unfinishedConnections: unfinished.length });
   }

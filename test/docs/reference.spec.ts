@@ -9,6 +9,7 @@ import {
 } from '../../lib/options/client-options.js';
 import {
   DEDUPLICATION_DEFAULTS,
+  RESUME_DEFAULTS,
   SERVER_DEFAULTS,
   SERVER_HEARTBEAT_DEFAULTS,
 } from '../../lib/options/server-options.js';
@@ -33,6 +34,7 @@ describe('docs/options.md and README.md', () => {
       ...rows(SERVER_DEFAULTS),
       ...rows(SERVER_HEARTBEAT_DEFAULTS, 'heartbeat.'),
       ...rows(DEDUPLICATION_DEFAULTS, 'deduplication.'),
+      ...rows(RESUME_DEFAULTS, 'resume.'),
     ],
     client: [
       ...rows(CLIENT_DEFAULTS),

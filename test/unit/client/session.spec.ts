@@ -19,6 +19,8 @@ async function openSession({
       onReady: resolve,
       onResponse: () => {},
       onPush: () => {},
+      resumeRequest: () => undefined,
+      onResumeNotice: () => false,
       onNotice: () => {},
       onClosed: (_, error) => reject(error),
     };

@@ -1,6 +1,7 @@
 import { InvalidOptionError } from '../../../lib/errors/option.errors.js';
 import {
   DEDUPLICATION_DEFAULTS,
+  RESUME_DEFAULTS,
   resolveServerOptions,
   SERVER_DEFAULTS,
   SERVER_HEARTBEAT_DEFAULTS,
@@ -35,8 +36,20 @@ const BAD: Record<string, BadValues> = {
   },
   'deduplication.maxEntries': countFrom(1),
   'deduplication.maxBytes': countFrom(0),
+  'resume.rooms': {
+    values: ['prices', [1], ['a', undefined], {}, null],
+    expected: 'names of rooms, or a function that takes a name and returns true or false',
+  },
+  'resume.windowMs': {
+    values: [0, ...MILLISECONDS.values],
+    expected: 'a number of milliseconds from 1 to 2147483647',
+  },
+  'resume.maxPushes': countFrom(1),
+  'resume.maxBytes': countFrom(0),
+  'resume.maxClients': countFrom(0),
   heartbeat: { values: [5, null, true, 'x'], expected: 'an object' },
   deduplication: { values: [5, null, true, 'x'], expected: 'an object' },
+  resume: { values: [5, null, true, 'x'], expected: 'an object' },
 };
 
 function withOption(name: string, value: unknown): SocketServerOptions {
@@ -53,8 +66,10 @@ describe('resolveServerOptions', () => {
         ...every(SERVER_DEFAULTS),
         ...every(SERVER_HEARTBEAT_DEFAULTS, 'heartbeat.'),
         ...every(DEDUPLICATION_DEFAULTS, 'deduplication.'),
+        ...every(RESUME_DEFAULTS, 'resume.'),
         'heartbeat',
         'deduplication',
+        'resume',
       ].sort(),
     );
   });
@@ -78,6 +93,7 @@ describe('resolveServerOptions', () => {
       ...SERVER_DEFAULTS,
       heartbeat: SERVER_HEARTBEAT_DEFAULTS,
       deduplication: DEDUPLICATION_DEFAULTS,
+      resume: RESUME_DEFAULTS,
       endpoint: { path: '/s.sock' },
     };
     const undefinedOf = (table: object): object =>
