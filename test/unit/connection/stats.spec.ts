@@ -83,14 +83,22 @@ describe('Slots', () => {
 });
 
 describe('RoundTrip', () => {
-  it('measures the answer to the latest probe alone', () => {
+  it('measures the answer to any probe under way, once, and none before it any more', () => {
     const roundTrip = new RoundTrip();
-    expect([0, undefined, '1'].map((answer) => roundTrip.finish(answer))).toEqual([false, false, false]);
-    const first = roundTrip.start();
-    const second = roundTrip.start();
-    expect(roundTrip.finish(first)).toBe(false);
+    const wrong = [0, undefined, '1', NaN, 1, -1, 0.5, 1e300];
+    expect(wrong.map((answer) => roundTrip.finish(answer))).toEqual(wrong.map(() => false));
+    const [first, second, third] = [roundTrip.start(), roundTrip.start(), roundTrip.start()];
     expect(roundTrip.lastMs).toBeUndefined();
+    // The answer takes longer than the interval between two probes.
     expect(roundTrip.finish(second)).toBe(true);
     expect(roundTrip.lastMs).toBeGreaterThanOrEqual(0);
+    expect([first, second, 4].map((answer) => roundTrip.finish(answer))).toEqual([false, false, false]);
+    expect(roundTrip.finish(third)).toBe(true);
+  });
+
+  it('remembers so many probes only', () => {
+    const roundTrip = new RoundTrip();
+    const probes = Array.from({ length: 1_000 }, () => roundTrip.start());
+    expect(probes.filter((probe) => roundTrip.finish(probe))).toEqual(probes.slice(-64));
   });
 });
