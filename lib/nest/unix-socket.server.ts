@@ -97,8 +97,8 @@ export class UnixSocketServer
       },
       onPathRestored: () => {
         this.logger.warn(`The socket file ${this.label} had vanished and is back`);
-        this._status$.next(UnixSocketServerStatus.Listening);
       },
+      onRecovered: () => this._status$.next(UnixSocketServerStatus.Listening),
     });
   }
 

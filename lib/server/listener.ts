@@ -12,6 +12,8 @@ export interface ListenerOwner {
   /** Accepting failed, or the path changed under us. Listening goes on. */
   onTrouble(error: Error): void;
   onPathRestored(): void;
+  /** Nothing that {@link onTrouble} told of is wrong any more. */
+  onRecovered(): void;
 }
 
 /** How long a server found at the path gets to show that it is alive. */
@@ -22,6 +24,7 @@ export class Listener {
   private server: Server;
   private file: SocketFile | undefined;
   private acceptedCount = 0;
+  private readonly troubles = new Set<'accepting' | 'path'>();
   private isLettingGo = false;
   private stopStreams: (() => void) | undefined;
   private opening: Promise<void> | undefined;
@@ -91,11 +94,12 @@ export class Listener {
   private makeServer(): Server {
     const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
       this.acceptedCount++;
+      if (this.troubles.size > 0) this.noteRecovery('accepting');
       this.owner.onSocket(socket);
     });
     // One that does not listen has failed to, which whoever made it listen is told.
     return server.on('error', (error) => {
-      if (server.listening) this.owner.onTrouble(error);
+      if (server.listening) this.noteTrouble('accepting', error);
     });
   }
 
@@ -158,12 +162,12 @@ export class Listener {
       ...(consent === undefined ? {} : { mayReplace: (key: string) => consent.covers(key) }),
     };
     return SocketFile.claim(server, files, {
-      onPathLost: () => this.owner.onTrouble(new ListenError(path, 'the socket file vanished')),
+      onPathLost: () => this.noteTrouble('path', new ListenError(path, 'the socket file vanished')),
       onPathUnrestorable: () => this.repair(path),
-      onPathRestored: () => this.owner.onPathRestored(),
+      onPathRestored: () => this.notePathRestored(),
       onPathReplaced: () => {
         if (!this.isLettingGo)
-          this.owner.onTrouble(new ListenError(path, 'another socket stands at the path'));
+          this.noteTrouble('path', new ListenError(path, 'another socket stands at the path'));
       },
     });
   }
@@ -186,7 +190,21 @@ export class Listener {
     this.file = file;
     oldServer.close();
     await oldFile?.dispose();
+    this.notePathRestored();
+  }
+
+  private notePathRestored(): void {
     this.owner.onPathRestored();
+    this.noteRecovery('path');
+  }
+
+  private noteTrouble(kind: 'accepting' | 'path', error: Error): void {
+    this.troubles.add(kind);
+    this.owner.onTrouble(error);
+  }
+
+  private noteRecovery(kind: 'accepting' | 'path'): void {
+    if (this.troubles.delete(kind) && this.troubles.size === 0) this.owner.onRecovered();
   }
 
   private listen(where: ListenOptions): Promise<void> {

@@ -18,6 +18,8 @@ export interface SocketServerEvents {
   /** The server goes on, but something is wrong with its listening socket. */
   onTrouble?(error: Error): void;
   onPathRestored?(): void;
+  /** Nothing that `onTrouble` told of is wrong any more: the path is back, a connection was accepted again. */
+  onRecovered?(): void;
   /** A successor has the path now; this server drains and closes by itself. */
   onTakenOver?(): void;
 }

@@ -211,6 +211,10 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     tell(() => this.events.onPathRestored?.());
   }
 
+  onRecovered(): void {
+    tell(() => this.events.onRecovered?.());
+  }
+
   onDeadline(call: IncomingCall<Caller>, deadlineMs: number): void {
     const timeoutMs = Math.min(deadlineMs, LONGEST_TIMER_MS);
     // 0 means no limit there, and no time left here.

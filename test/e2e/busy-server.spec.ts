@@ -1,3 +1,4 @@
+import { existsSync, unlinkSync } from 'node:fs';
 import { Logger } from '@nestjs/common';
 import {
   Link,
@@ -178,5 +179,34 @@ describe('A server with too much to do', () => {
     expect(refused.mock.calls).toEqual(
       Array.from({ length: refusedConnections }, () => ['it has its limit of 2 connections']),
     );
+  });
+
+  it('is degraded while it cannot accept or its path is gone, and well again when neither is so', async () => {
+    const path = tempSocketPath();
+    const server = new UnixSocketServer({ path, pathWatchIntervalMs: 10 });
+    atEnd(() => server.close());
+    const statuses: string[] = [];
+    server.status.subscribe((status) => statuses.push(status));
+    await new Promise((resolve) => server.listen(resolve));
+    const isAgain = (status: string): Promise<void> => until(() => statuses.at(-1) === status);
+
+    unlinkSync(path);
+    await until(() => statuses.length > 2);
+    expect(statuses.slice(-3)).toEqual(['connected', 'degraded', 'connected']);
+
+    // As Node tells of it; the kernel hardly ever lets it happen.
+    const failure = Object.assign(new Error('accept EMFILE'), { code: 'EMFILE' });
+    server.unwrap().emit('error', failure);
+    await isAgain('degraded');
+    expect(server.getStats().errorsByCode).toMatchObject({ EMFILE: 1, LISTEN_FAILED: 1 });
+    await connectRaw({ path });
+    await isAgain('connected');
+
+    server.unwrap().emit('error', failure);
+    unlinkSync(path);
+    await until(() => existsSync(path));
+    expect(statuses.at(-1)).toBe('degraded');
+    await connectRaw({ path });
+    await isAgain('connected');
   });
 });
