@@ -522,6 +522,33 @@ describe('a method with @OnPush', () => {
     expect(await journal.have(1)).toEqual([server.connections()[0]?.id]);
   });
 
+  it('ends with its app, also where the client goes on', async () => {
+    const server = await startServer();
+    const client = new UnixSocketClientProxy({ ...(server.options.endpoint as { path: string }) });
+    closers.push(() => client.close());
+
+    @Injectable()
+    class Desk {
+      @OnPush('tick', { client: 'OWN' })
+      onTick(n: number): void {
+        journal.add(n);
+      }
+    }
+
+    const app = await startApp({
+      imports: [UnixSocketModule.forClient()],
+      providers: [Desk, { provide: 'OWN', useValue: client }],
+    });
+    await client.connect();
+    server.push('tick', 1);
+    await journal.have(1);
+    await app.close();
+    server.push('tick', 2);
+    await client.healthCheck();
+    await new Promise(setImmediate);
+    expect(journal.entries).toEqual([1]);
+  });
+
   it('waits for itself alone', async () => {
     let release = (): void => {};
 
@@ -736,6 +763,7 @@ describe('an app does not start', () => {
     await startApp({ imports: [ClientsModule.register([client])], providers: [Lonely] });
     expect(logged).toHaveBeenCalledWith(expect.stringMatching(/Lonely.*UnixSocketModule\.forClient\(\)/));
     logged.mockClear();
+    withHandler(OnPush('of a class that no app has'));
     await startApp({
       imports: [ClientsModule.register([client]), UnixSocketModule.forClient()],
       providers: [Lonely],
