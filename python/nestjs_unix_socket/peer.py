@@ -1,0 +1,466 @@
+"""The server's view of one client: greeting, version, heartbeats, and the calls it has made."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from . import v1
+from .codec import decode_json, encode_json
+from .connection import Connection
+from .context import ClientConnection
+from .envelope import (
+    NO_LIMIT,
+    failure_frame,
+    greeting_frame,
+    heartbeat_frame,
+    notice_frame,
+    response_frame,
+)
+from .errors import (
+    ConnectionLostError,
+    FrameTimeoutError,
+    FrameTooLargeError,
+    MalformedFrameError,
+    PeerSilentError,
+    SendQueueFullError,
+    UnixSocketError,
+)
+from .incoming import IncomingCall
+from .liveness import BeatLimiter, Liveness
+from .messages import check_message
+from .push_frames import PushFrames
+
+SlowConsumerPolicy = Literal["disconnect", "drop"]
+HALF_OPEN_BEAT = 0.5
+"""A plain client that has ended its side is written to this often, to find out whether it is still there."""
+UNKNOWN_PEER_GRACE = 0.5
+"""While draining, a client that has not said anything yet gets this long to show what it is."""
+SHUTTING_DOWN = "The server is shutting down; the call was not started."
+LONGEST_ERROR_TEXT = 16_384
+LONGEST_DEADLINE_MS = 10**9
+
+
+@dataclass(frozen=True)
+class PeerOptions:
+    """Times in seconds."""
+
+    account_id: str
+    heartbeat_interval: float
+    heartbeat_timeout: float
+    frame_timeout: float
+    max_frame_bytes: int
+    max_send_queue_bytes: int
+    max_concurrent: int
+    max_queued: int
+    max_queued_bytes: int
+    accepts_v1: bool
+    accepts_v2: bool
+
+
+class PeerOwner(Protocol):
+    def on_peer_open(self, peer: Peer) -> None: ...
+
+    def run(self, call: IncomingCall, connection: ClientConnection) -> None:
+        """Starts the handler."""
+
+    def on_message(self) -> None: ...
+
+    def on_sent(self) -> None: ...
+
+    def on_error(self, code: str) -> None: ...
+
+    def on_peer_closed(self, peer: Peer, cause: BaseException | None) -> None:
+        """Once, last."""
+
+
+class Peer:
+    def __init__(self, options: PeerOptions, owner: PeerOwner) -> None:
+        self.id = os.urandom(4).hex()
+        self.connection = ClientConnection(self)
+        self.version: Literal["v1", "v2"] | None = None
+        self.is_upgraded = False
+        self.client_name = ""
+        self.account_id = ""
+        self.max_frame_bytes = options.max_frame_bytes
+        self.rooms: set[str] = set()
+        self._options = options
+        self._owner = owner
+        self._socket = Connection(self, options.max_frame_bytes)
+        self._liveness = Liveness(self, options.heartbeat_interval, options.heartbeat_timeout, options.frame_timeout)
+        self._limiter = BeatLimiter()
+        self._probes = 0
+        self._calls: set[IncomingCall] = set()
+        self._by_id: dict[str, IncomingCall] = {}
+        self._waiting: deque[IncomingCall] = deque()
+        self._waiting_bytes = 0
+        self._running = 0
+        self._is_pumping = False
+        self._is_draining = False
+        self._is_half_open = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._writable: asyncio.Future[None] | None = None
+
+    @property
+    def socket(self) -> Connection:
+        return self._socket
+
+    @property
+    def bytes_received(self) -> int:
+        return self._socket.bytes_received
+
+    @property
+    def has_partial_frame(self) -> bool:
+        return self._socket.has_partial_frame
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._calls
+
+    @property
+    def pending(self) -> int:
+        return len(self._calls)
+
+    # --- sending
+
+    def send_response(self, request_id: Any, json: str, extras: str) -> None:
+        if self.version == "v1":
+            self._socket.send(v1.response_frame(request_id, json, self.max_frame_bytes))
+        else:
+            self._socket.send(response_frame(request_id, json, extras, self.max_frame_bytes))
+        self._owner.on_sent()
+        self._check_queue()
+
+    def send_failure(self, request_id: Any, text: str, detail: dict[str, Any]) -> None:
+        text = text[:LONGEST_ERROR_TEXT]
+        detail["message"] = text
+        if self.version == "v1":
+            frame = v1.failure_frame(request_id, text)
+        else:
+            try:
+                frame = failure_frame(request_id, text, detail, self.max_frame_bytes)
+            except UnixSocketError:
+                # The text says more than why its details cannot be sent.
+                detail.pop("details", None)
+                frame = failure_frame(request_id, text, detail, NO_LIMIT)
+        self._socket.send(frame)
+        self._owner.on_sent()
+
+    def offer_push(self, frames: PushFrames, policy: SlowConsumerPolicy) -> bool:
+        """False if the push was dropped."""
+        if not self._socket.is_open:
+            return False
+        queued = self._socket.queued_bytes
+        limit = self._options.max_send_queue_bytes
+        if queued > limit:
+            if policy == "disconnect":
+                self.destroy(SendQueueFullError(queued, limit))
+            return False
+        try:
+            for frame in frames.for_version(self.version, self.max_frame_bytes):
+                self._socket.send(frame)
+        except FrameTooLargeError:
+            return False
+        self._owner.on_sent()
+        return True
+
+    def push(self, push_type: str, data: Any, policy: SlowConsumerPolicy) -> bool:
+        options = self._options
+        spoken = {"v1": options.accepts_v1, "v2": options.accepts_v2}
+        versions = frozenset(version for version, is_spoken in spoken.items() if is_spoken)
+        return self.offer_push(PushFrames(push_type, encode_json(data), "", options.account_id, versions), policy)
+
+    async def writable(self) -> None:
+        while self._socket.is_blocked:
+            if self._writable is None:
+                self._writable = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._writable)
+
+    # --- ending
+
+    def drain(self) -> None:
+        """Takes no more calls. An upgraded client is told and leaves once it has its answers."""
+        self._is_draining = True
+        is_unknown = self._socket.bytes_received == 0
+        if self.is_upgraded or is_unknown:
+            self._socket.send(notice_frame("", "The server is shutting down.", "GOING_AWAY"))
+        if self.is_upgraded:
+            # It leaves by itself; if it does not, the drain timeout ends it. Events could not go elsewhere.
+            events = deque(call for call in self._waiting if call.kind == "event")
+            requests = [call for call in self._waiting if call.kind == "request"]
+            self._waiting = events
+            self._waiting_bytes = sum(call.size for call in events)
+            for call in requests:
+                self._running += 1
+                call.refuse("DRAINING", SHUTTING_DOWN)
+        elif is_unknown:
+            self._timer = asyncio.get_running_loop().call_later(UNKNOWN_PEER_GRACE, self._end_if_done)
+        else:
+            self._end_if_done()
+
+    def abort(self) -> int:
+        """Cancels what runs and ends the connection. Returns how many calls that were."""
+        cancelled = self._cancel_calls(lambda call: True)
+        self._socket.end()
+        return cancelled
+
+    def close(self, reason: str | None = None) -> None:
+        if reason is not None and self.is_upgraded:
+            self._socket.send(notice_frame("", reason, "CLOSED"))
+        self._socket.end()
+
+    def refuse(self, code: str, text: str) -> None:
+        """Turns the connection away instead of greeting."""
+        self._socket.send(notice_frame("", text, code))
+        self._socket.end()
+
+    def destroy(self, cause: UnixSocketError) -> None:
+        self._owner.on_error(cause.code)
+        self._socket.destroy(cause)
+
+    # --- called by the connection and by liveness
+
+    def on_open(self) -> None:
+        self._liveness.start()
+        self._owner.on_peer_open(self)
+
+    def greet(self) -> None:
+        options = self._options
+        self._socket.send(greeting_frame(options.account_id, self.id, options.max_frame_bytes, options.accepts_v1))
+
+    def on_body(self, body: bytes) -> None:
+        try:
+            self._on_value(decode_json(body), len(body))
+        except MalformedFrameError as error:
+            self._owner.on_error(error.code)
+            raise
+
+    def on_end(self) -> None:
+        # One of ours never half-closes with calls pending, so it has gone; a plain one may wait for its answers.
+        if self.is_upgraded or self.is_idle:
+            self._socket.end()
+            return
+        self._is_half_open = True
+        self._liveness.stop()
+        self._beat_half_open()
+
+    def on_writable(self) -> None:
+        if self._writable is not None:
+            self._writable.set_result(None)
+            self._writable = None
+        self._pump()
+
+    def on_closed(self, cause: BaseException | None) -> None:
+        self._liveness.stop()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._writable is not None:
+            self._writable.set_result(None)
+            self._writable = None
+        # Nobody ever waited for the events.
+        self._cancel_calls(lambda call: call.kind == "request")
+        self._owner.on_peer_closed(self, cause)
+
+    def silence_limit(self) -> float:
+        if self._options.accepts_v1 and (self.version == "v1" or self.bytes_received == 0):
+            # Clients of the first version never beat, and those that only listen never say anything.
+            return 0
+        return self._options.heartbeat_timeout
+
+    def beat(self) -> None:
+        if self.is_upgraded:
+            self._probes += 1
+            self._socket.send(heartbeat_frame(f',"probe":{self._probes}'))
+
+    def on_silent(self, limit: float) -> None:
+        self.destroy(PeerSilentError(f"client {self.id}", limit))
+
+    def on_stuck_frame(self, limit: float) -> None:
+        self.destroy(FrameTimeoutError(limit))
+
+    # --- called by calls
+
+    def on_settled(self, call: IncomingCall) -> None:
+        if type(call.id) is str and self._by_id.get(call.id) is call:
+            del self._by_id[call.id]
+
+    def on_finished(self, call: IncomingCall) -> None:
+        if call in self._calls:
+            self._calls.discard(call)
+            self._running -= 1
+        if self._waiting and not self._is_pumping:
+            self._pump()
+        if self._is_half_open or self._is_draining:
+            self._end_if_done()
+
+    # --- private
+
+    def _on_value(self, value: Any, size: int) -> None:
+        if self.version is None:
+            self.version = self._tell_version(value)
+        self._owner.on_message()
+        if self.version == "v1":
+            if not isinstance(value, dict):
+                raise MalformedFrameError("the body is no object")
+            translated = v1.from_client(value)
+            if translated is None:
+                return
+            body = translated
+            if body["data"]["type"] == "ping":
+                self.send_response(body["request_id"], '{"status":"ok"}', "")
+                return
+        else:
+            body = check_message(value)
+        kind = body["msg_type"]
+        if kind == "request":
+            self._on_call("request", body, size)
+        elif kind == "heartbeat":
+            self._on_heartbeat(body)
+        elif kind == "push":
+            self._on_call("event", body, size)
+        elif kind == "error" and self.is_upgraded and type(body["request_id"]) is str:
+            call = self._by_id.get(body["request_id"])
+            if call is not None:
+                self._cancel(call)
+
+    def _tell_version(self, value: Any) -> Literal["v1", "v2"]:
+        if not self._options.accepts_v1:
+            return "v2"
+        if not self._options.accepts_v2 or (isinstance(value, dict) and "msg_type" not in value and "type" in value):
+            return "v1"
+        return "v2"
+
+    def _on_call(self, kind: Literal["request", "event"], body: dict[str, Any], size: int) -> None:
+        data = body["data"]
+        if type(data) is dict:
+            request_type = data.get("type")
+            payload = data.get("data", {})
+        else:
+            request_type, payload = None, {}
+        meta = body.get("meta")
+        if meta is not None and not (type(meta) is dict and all(type(text) is str for text in meta.values())):
+            meta = None
+        call = IncomingCall(self, kind, body["request_id"], request_type, payload, meta, size)
+        self._calls.add(call)
+        self._running += 1
+        if kind == "request":
+            if self._is_draining:
+                call.refuse("DRAINING", SHUTTING_DOWN)
+                return
+            if type(call.id) is str:
+                self._by_id[call.id] = call
+            deadline_ms = body.get("deadline_ms")
+            if type(deadline_ms) is int and 0 <= deadline_ms < LONGEST_DEADLINE_MS:
+                if deadline_ms == 0:
+                    call.refuse("DEADLINE_EXCEEDED", "The caller's deadline had passed; the call was not started.")
+                    return
+                call.deadline = asyncio.get_running_loop().call_later(
+                    deadline_ms / 1000, functools.partial(self._cancel, call)
+                )
+        options = self._options
+        if not self._waiting and self._running <= options.max_concurrent and not self._socket.is_blocked:
+            self._owner.run(call, self.connection)
+            return
+        self._running -= 1
+        is_full = len(self._waiting) >= options.max_queued or self._waiting_bytes + size > options.max_queued_bytes
+        if is_full and self.is_upgraded:
+            self._running += 1
+            self._owner.on_error("OVERLOADED")
+            call.refuse("OVERLOADED", "The server has no room for more calls of this connection; it was not started.")
+            self._check_queue()
+            return
+        self._waiting.append(call)
+        self._waiting_bytes += size
+        if is_full:
+            # A plain client knows no refusal, so it is not read from until there is room.
+            self._socket.pause()
+
+    def _take_waiting(self) -> IncomingCall:
+        call = self._waiting.popleft()
+        self._waiting_bytes -= call.size
+        self._running += 1
+        return call
+
+    def _pump(self) -> None:
+        if self._is_pumping:
+            return
+        self._is_pumping = True
+        try:
+            while self._waiting and self._running < self._options.max_concurrent and not self._socket.is_blocked:
+                call = self._take_waiting()
+                if call.is_settled:
+                    call.abandon()
+                else:
+                    self._owner.run(call, self.connection)
+        finally:
+            self._is_pumping = False
+        if len(self._waiting) <= self._options.max_queued // 2:
+            self._socket.resume()
+
+    def _cancel(self, call: IncomingCall) -> None:
+        # One that waits is thrown away when its turn comes.
+        call.cancel()
+
+    def _cancel_calls(self, is_meant: Callable[[IncomingCall], bool]) -> int:
+        cancelled = 0
+        waiting, self._waiting = self._waiting, deque()
+        self._waiting_bytes = 0
+        for call in waiting:
+            if is_meant(call):
+                self._running += 1
+                call.abandon()
+                cancelled += 1
+            else:
+                self._waiting.append(call)
+                self._waiting_bytes += call.size
+        kept = set(self._waiting)
+        for call in list(self._calls):
+            if is_meant(call) and call not in kept and not call.is_settled:
+                call.cancel()
+                cancelled += 1
+        return cancelled
+
+    def _check_queue(self) -> None:
+        queued = self._socket.queued_bytes
+        limit = self._options.max_send_queue_bytes
+        if queued > limit + self.max_frame_bytes:
+            self.destroy(SendQueueFullError(queued, limit))
+
+    def _beat_half_open(self) -> None:
+        self._socket.send(heartbeat_frame())
+        self._timer = asyncio.get_running_loop().call_later(HALF_OPEN_BEAT, self._beat_half_open)
+
+    def _end_if_done(self) -> None:
+        if not self.is_upgraded and self.is_idle:
+            self._socket.end()
+
+    def _on_heartbeat(self, body: dict[str, Any]) -> None:
+        if "hello" in body and not self.is_upgraded:
+            self._upgrade(body["hello"])
+        if "probe_ack" in body:
+            return
+        # One that does not read its answers would pile them up.
+        if not self._limiter.admit() or self._socket.is_blocked:
+            return
+        probe = body.get("probe")
+        is_probe = type(probe) is int and probe >= 0
+        self._socket.send(heartbeat_frame(f',"probe_ack":{probe}' if is_probe else ""))
+
+    def _upgrade(self, hello: Any) -> None:
+        if not isinstance(hello, dict) or not isinstance(hello.get("name"), str):
+            return
+        if not isinstance(hello.get("caps"), list):
+            return
+        self.is_upgraded = True
+        self.client_name = hello["name"][:200]
+        self.account_id = str(hello.get("account_id", ""))[:200]
+        limit = hello.get("max_frame_bytes")
+        if type(limit) is int and limit > 0:
+            self.max_frame_bytes = min(self.max_frame_bytes, limit)
+        if self._is_draining:
+            self._socket.send(notice_frame("", "The server is shutting down.", "GOING_AWAY"))
