@@ -234,6 +234,24 @@ describe('a client that does not read', () => {
     expect(numbers.length).toBeLessThan(200);
   });
 
+  it('costs many others none of their pushes, and the server no more than its cap', async () => {
+    const maxSendQueueBytes = 256 * 1024;
+    const server = await startServer({ path: tempSocketPath() }, { maxSendQueueBytes });
+    const quick = await Promise.all(Array.from({ length: 20 }, () => startClient(server)));
+    await Promise.all(quick.map((client) => client.join('prices')));
+    for (let i = 0; i < 3; i++) await stalled(server);
+    for (let i = 0; i < 40; i++) {
+      server.to('prices').push('price', { i, filler }, { policy: 'dropOldest' });
+      for (const { queuedBytes } of server.getStats().connections)
+        expect(queuedBytes).toBeLessThanOrEqual(maxSendQueueBytes);
+      await Promise.all(quick.map((client) => client.settle()));
+    }
+    const all = Array.from({ length: 40 }, (_, i) => i);
+    for (const { pushes } of quick) expect(pushes.map(({ data }) => (data as { i: number }).i)).toEqual(all);
+    expect(server.getStats().pushesDropped).toBeGreaterThan(3);
+    expect(server.connectionCount).toBe(23);
+  });
+
   it('is disconnected past the cap by default, and keeps its connection where pushes may be dropped', async () => {
     const server = await startServer({ path: tempSocketPath() }, { maxSendQueueBytes: 512 * 1024 });
     const [first, second] = [await stalled(server), await stalled(server)];

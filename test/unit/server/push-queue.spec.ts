@@ -111,6 +111,39 @@ describe('PushQueue', () => {
     expect(reader.dropped).toBe(1);
   });
 
+  it('sends for each key the last value in the end, and never an older one after a newer', () => {
+    const step = fc.oneof(
+      { weight: 4, arbitrary: fc.record({ key: fc.nat(4), size: fc.integer({ min: 8, max: 12 }) }) },
+      { weight: 1, arbitrary: fc.constantFrom('stall' as const, 'resume' as const) },
+    );
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
+        const { reader, queue } = queueOf(100);
+        const last = new Map<string, number>();
+        for (const [index, action] of steps.entries()) {
+          if (action === 'stall') reader.stall();
+          else if (action === 'resume') reader.resume(queue);
+          else {
+            const key = String(action.key);
+            expect(queue.offer(`${key}#${index}#`.padEnd(action.size, '.'), 'latest', key)).toBe(true);
+            last.set(key, index);
+          }
+          expect(queue.length).toBeLessThanOrEqual(5);
+        }
+        reader.resume(queue);
+        const seen = new Map<string, number>();
+        for (const text of reader.sent) {
+          const [key = '', index] = text.split('#');
+          expect(Number(index)).toBeGreaterThan(seen.get(key) ?? -1);
+          seen.set(key, Number(index));
+        }
+        expect(seen).toEqual(last);
+        expect(reader.overflow).toBe(0);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
   it('accounts for every push and every byte, whatever comes in whatever order', () => {
     const policies: readonly SlowConsumerPolicy[] = [
       'disconnect',
