@@ -189,6 +189,8 @@ try {
     if (name === 'stopForLong' && chance() < 0.8) name = 'stop';
     did[name] = (did[name] ?? 0) + 1;
     await ACTIONS[name]();
+    // The calls of a round are soon made; numbered pushes need a while to come.
+    await pause(between(100, 400));
     const goal = (wantedCalls * round) / rounds;
     for (const end = performance.now() + ROUND_LIMIT_MS; answered() < goal && performance.now() < end;)
       await pause(20);
@@ -259,6 +261,11 @@ function judge(verdicts, after) {
     problems.push(`only ${all('notSent').length} calls were said not to have been sent: not enough to judge`);
   const onceTwice = [...runs].filter(([id, count]) => count > 1 && id.includes('-once-')).map(([id]) => id);
   expect(onceTwice.length, 'calls ran twice that must not', onceTwice);
+  const numbers = verdicts.map((verdict) => verdict.numbers);
+  const faults = numbers.flatMap((each) => each.faults);
+  expect(faults.length, 'numbered pushes out of order, twice or lost without a gap', faults);
+  const sumOf = (key) => numbers.reduce((sum, each) => sum + each[key], 0);
+  if (sumOf('pushes') < rounds * 5) problems.push(`only ${sumOf('pushes')} numbered pushes came`);
   if (total('answered') < wantedCalls)
     problems.push(`only ${total('answered')} of ${wantedCalls} calls were answered`);
   const left = readdirSync(directory).filter((name) => name !== 'ledger');
@@ -274,6 +281,9 @@ function judge(verdicts, after) {
   console.log(`did      ${JSON.stringify(did)}`);
   console.log(
     `calls    ${total('started')} made, ${total('answered')} answered, ${failures} failed, in ${seconds} s`,
+  );
+  console.log(
+    `pushes   ${sumOf('pushes')} numbered ones came, with ${sumOf('gaps')} gaps, ${sumOf('openGaps')} of them without an end`,
   );
   console.log(`failed   ${JSON.stringify(failed)}`);
   console.log(

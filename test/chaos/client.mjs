@@ -3,6 +3,7 @@
 // asks for too much, and gives up soon: its failures show whether they tell the truth.
 import { Logger } from '@nestjs/common';
 import { UnixSocketClientProxy, UnixSocketError, UnixSocketRecordBuilder } from '../../dist/index.js';
+import { NumberJudge } from './number-judge.mjs';
 import { random } from './random.mjs';
 
 const { endpoint, name, seed, isImpatient } = JSON.parse(process.argv[2]);
@@ -29,6 +30,10 @@ const verdicts = {
   lostIdempotent: [],
   untyped: [],
 };
+const numbers = new NumberJudge(client);
+client.on('connect', () => {
+  follow().catch(() => undefined);
+});
 const open = new Set();
 let isStopping = false;
 
@@ -104,6 +109,20 @@ function onFailure(id, idempotent, error) {
   if (idempotent && !error.isPartly) verdicts.lostIdempotent.push(`${id}: ${kind}: ${error.message}`);
 }
 
+/** Does nothing for a client that has come back in time: it is in its rooms already. */
+function follow() {
+  return client.request('follow', null, { idempotent: true, timeoutMs: CALL_TIMEOUT_MS });
+}
+
+/** The last number has to come too, or a gap behind which it lies. */
+async function lastTick() {
+  await follow();
+  const last = Number(await client.request('tick', null, { idempotent: true, timeoutMs: CALL_TIMEOUT_MS }));
+  for (let i = 0; i < 500 && numbers.lastOf('ticks') < last; i++) await pause(10);
+  if (numbers.lastOf('ticks') < last)
+    numbers.faults.push(`${last} has not come, only ${numbers.lastOf('ticks')}`);
+}
+
 async function worker() {
   while (!isStopping) await call();
 }
@@ -121,10 +140,11 @@ async function onMessage(message) {
   if (message !== 'stop') return;
   isStopping = true;
   await Promise.race([work, new Promise((resolve) => setTimeout(resolve, CALL_TIMEOUT_MS + 10_000))]);
+  await lastTick().catch((error) => numbers.faults.push(String(error)));
   const { repeated, reconnects } = client.getStats();
   const hung = [...open];
   await client.close();
-  process.send({ event: 'verdicts', ...verdicts, hung, repeated, reconnects });
+  process.send({ event: 'verdicts', ...verdicts, hung, repeated, reconnects, numbers });
 }
 
 setInterval(

@@ -20,6 +20,8 @@ const server = new UnixSocketServer({
   // Less than the impatient client makes at once.
   maxConcurrentPerConnection: 24,
   maxQueuedPerConnection: 16,
+  // Fewer than are pushed while a client is away for long.
+  resume: { rooms: ['ticks', 'tocks'], maxPushes: 300, windowMs: 5_000 },
   deduplication: { enabled: remembers === 'remembers', maxEntries: 1_000_000 },
 });
 
@@ -43,6 +45,22 @@ server.addHandler('stream', ({ id, length }) => {
     map((index) => ({ answerTo: id, index })),
   );
 });
+
+let ticks = 0;
+
+/** Some go to both rooms. Returns the number in `ticks`. */
+function tick() {
+  server.to(...(ticks % 3 === 0 ? ['ticks', 'tocks'] : ['ticks'])).push('tick', ++ticks);
+  if (ticks % 5 === 0) server.to('tocks').push('tick', 0);
+  return ticks;
+}
+
+server.addHandler('follow', (_data, context) => {
+  context.getConnection().join('ticks', 'tocks');
+  return null;
+});
+server.addHandler('tick', tick);
+const ticking = setInterval(tick, 2);
 server.on('takenOver', () => void leave());
 process.once('SIGTERM', () => void leave());
 process.on('disconnect', () => process.exit(0));
@@ -51,6 +69,7 @@ server.listen((error) =>
 );
 
 async function leave() {
+  clearInterval(ticking);
   await server.close();
   process.exit(0);
 }
