@@ -1,3 +1,4 @@
+import { tell } from '../connection/tell.js';
 import type { PushOverflowError } from '../errors/push.errors.js';
 import { resolvePushOptions, type PushSubscriptionOptions } from '../options/push-options.js';
 import { HandlingTally, type PushHandling } from './push-handling.js';
@@ -96,14 +97,14 @@ export class PushStream implements PushSubscriptionOwner {
     ];
     for (const subscription of all) {
       this.end(subscription);
-      subscription.events.onEnd?.(undefined);
+      tell(() => subscription.events.onEnd?.(undefined));
     }
   }
 
   onHandlerError(error: unknown, push: ReceivedPush, events: PushSubscriptionEvents): void {
     this.failed++;
     if (events.onError === undefined) this.onError(error, push);
-    else events.onError(error, push);
+    else tell(() => events.onError?.(error, push));
   }
 
   onDropped(isReplaced: boolean): void {
@@ -115,7 +116,7 @@ export class PushStream implements PushSubscriptionOwner {
     this.end(subscription);
     const { events } = subscription;
     if (events.onEnd === undefined) this.onHandlerError(error, push, events);
-    else events.onEnd(error);
+    else tell(() => events.onEnd?.(error));
   }
 
   private subscriptionsTo(type: string): readonly PushSubscription[] {

@@ -139,25 +139,30 @@ export class PushSubscription {
       return;
     }
     if (!isThenable(result)) {
-      this.isBusy = false;
-      tally?.onHandled();
+      this.onHandled(tally);
       return;
     }
-    void Promise.resolve(result)
-      .then(
-        () => {
-          this.isBusy = false;
-          tally?.onHandled();
-        },
-        (error: unknown) => this.onFailed(error, push, tally),
-      )
-      .then(() => this.pump());
+    // Free and going on in one turn: nothing that comes meanwhile may overtake those that wait.
+    void Promise.resolve(result).then(
+      () => {
+        this.onHandled(tally);
+        this.pump();
+      },
+      (error: unknown) => {
+        this.onFailed(error, push, tally);
+        this.pump();
+      },
+    );
   }
 
   private onFailed(error: unknown, push: ReceivedPush, tally: HandlingTally | undefined): void {
-    this.isBusy = false;
     this.owner.onHandlerError(error, push, this.events);
-    tally?.onHandled([error]);
+    this.onHandled(tally, [error]);
+  }
+
+  private onHandled(tally: HandlingTally | undefined, errors?: readonly unknown[]): void {
+    tally?.onHandled(errors);
+    this.isBusy = false;
   }
 
   private keyOf({ data, type }: ReceivedPush): string {

@@ -193,6 +193,18 @@ describe('PushStream', () => {
       expect(stream.failed).toBe(2);
     });
 
+    it('before the next one is handled, and lets nothing that comes meanwhile overtake', async () => {
+      stream.subscribe('tick', async (data) => {
+        await Promise.resolve();
+        note(data);
+      });
+      const deliverLate = (): void => stream.deliver(push('late'));
+      stream.deliver(push(1), () => (deliverLate(), queueMicrotask(deliverLate)));
+      stream.deliver(push(2));
+      await new Promise(setImmediate);
+      expect(seen).toEqual([1, 2, 'late', 'late']);
+    });
+
     it('when it is dropped, replaced, or its subscription ends', async () => {
       const busy = (): Promise<void> => new Promise(() => {});
       stream.subscribe('dropped', busy, { bufferSize: 1, overflow: 'dropNewest' });
