@@ -1,13 +1,13 @@
 // The package as its users get it: packed, installed into scratch folders, used from a CommonJS and an ES module
 // app, with the Nest this repository develops on and with the oldest one the peer range allows.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const NEST = ['@nestjs/common', '@nestjs/core', '@nestjs/microservices'];
-const PACKED = /^(dist\/.*|package\.json|README\.md|LICENSE|CHANGELOG\.md)$/;
+const PACKED = /^(dist\/.*|conformance\/vectors\.json|package\.json|README\.md|LICENSE|CHANGELOG\.md)$/;
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const { peerDependencies, devDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
@@ -45,6 +45,23 @@ function tryOut(label, versionOf) {
     const { stderr } = run(process.execPath, [app], folder, 30_000);
     if (stderr !== '') throw new Error(`${app} with ${installed} complains:\n${stderr}`);
     console.log(`${app} with ${installed}: ok`);
+  }
+  tryOutCommand(folder);
+}
+
+/** The command as `npx` finds it: the application and the kit as two processes. */
+function tryOutCommand(folder) {
+  const command = join(folder, 'node_modules/.bin/nestjs-unix-socket');
+  const path = join(folder, 'conformance.sock');
+  const application = spawn(command, ['conformance-app', path, '--role', 'client'], { stdio: 'inherit' });
+  try {
+    const kit = ['conformance', path, '--role', 'client', '--level', 'full'];
+    const { stdout } = run(command, kit, folder, 60_000);
+    const [, summary] = /^(\d+ passed, 0 failed, 0 skipped)$/m.exec(stdout) ?? [];
+    if (summary === undefined) throw new Error(`The kit says:\n${stdout}`);
+    console.log(`nestjs-unix-socket conformance: ${summary}`);
+  } finally {
+    application.kill();
   }
 }
 

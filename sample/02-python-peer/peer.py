@@ -19,6 +19,8 @@ from datetime import datetime
 HEARTBEAT_EVERY, SILENCE_LIMIT = 15, 60  # seconds; who is silent for longer than the limit is cut
 LISTEN_FOR = 3  # seconds in which the client waits for pushes
 MAX_FRAME_BYTES = 16 * 1024 * 1024
+KEYS = {"msg_type", "request_id", "data", "timestamp"}
+TYPES = {"request", "response", "push", "heartbeat", "error"}
 
 
 def say(text):
@@ -47,8 +49,11 @@ async def read_frame(reader):
     length = int.from_bytes(await reader.readexactly(4), "big")
     if length > MAX_FRAME_BYTES:
         raise ValueError(f"a frame of {length} bytes")
-    message = json.loads(await reader.readexactly(length))
-    if not isinstance(message, dict) or not {"msg_type", "request_id", "data"} <= message.keys():
+    try:
+        message = json.loads(await reader.readexactly(length))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(message, dict) or not KEYS <= message.keys() or message["msg_type"] not in TYPES:
         raise ValueError("not a message")
     return message  # keys that we do not know are none of our business
 
@@ -101,7 +106,8 @@ class Client:
             while True:
                 message = await read_frame(self.reader)
                 if message["msg_type"] == "push":
-                    self.on_push(message["data"]["type"], message["data"].get("data"))
+                    push = message["data"] if isinstance(message["data"], dict) else {}
+                    self.on_push(push.get("type", "unknown"), push.get("data", {}))
                 elif message["msg_type"] == "response":
                     # Answers may come in any order; one that nobody waits for any more is dropped.
                     answer = self.waiting.pop(message["request_id"], None)
@@ -109,6 +115,7 @@ class Client:
                         answer.set_result(message)
         except (EOFError, OSError, ValueError):
             say("the connection is lost")
+            self.writer.close()
             for answer in self.waiting.values():  # nobody should sit and wait for a timeout
                 if not answer.done():
                     answer.set_exception(ConnectionError("connection lost"))
@@ -173,7 +180,7 @@ class Server:
         if handler is None:
             return frame("response", message["request_id"], error="Unknown request type")
         try:
-            result = await handler(request.get("data"))
+            result = await handler(request.get("data", {}))
             say(f"{name} {request.get('data')} -> {result}")
             return frame("response", message["request_id"], result)
         except Exception as error:

@@ -1,0 +1,76 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { resolve } from 'node:path';
+import { runCli } from '../../lib/cli/run-cli.js';
+import { atEnd } from '../support/at-end.js';
+import { RawPeer } from '../support/frames.js';
+import { findPython } from '../support/python-process.js';
+import { tempSocketPath } from '../support/temp-paths.js';
+import { until } from '../support/until.js';
+
+const python = findPython();
+const PROGRAM = resolve(__dirname, '../../sample/02-python-peer/conformance.py');
+
+interface Judgement {
+  readonly passed: number;
+  readonly verdicts: readonly { readonly status: string }[];
+}
+
+function startPeer(role: 'server' | 'client', path: string): ChildProcess {
+  const child = spawn(python as string, ['-B', PROGRAM, role, path], {
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+  const ended = once(child, 'exit');
+  atEnd(async () => {
+    child.kill('SIGKILL');
+    await ended;
+  });
+  return child;
+}
+
+function isListening(path: string): Promise<boolean> {
+  return RawPeer.connect({ path }).then(
+    (peer) => {
+      peer.destroy();
+      return true;
+    },
+    () => false,
+  );
+}
+
+async function judge(role: 'server' | 'client', path: string): Promise<Judgement> {
+  const lines: string[] = [];
+  await runCli(['conformance', path, '--role', role, '--level', 'v2', '--timeout-ms', '5000', '--json'], {
+    print: (line) => lines.push(line),
+    complain: (line) => lines.push(line),
+    signal: new AbortController().signal,
+  });
+  return JSON.parse(lines.join('\n')) as Judgement;
+}
+
+function broken({ verdicts }: Judgement): unknown[] {
+  return verdicts.filter(({ status }) => status !== 'passed');
+}
+
+(python === undefined ? describe.skip : describe)('the peer of the sample, 230 lines of Python', () => {
+  it('keeps every rule of the base protocol as a server', async () => {
+    const path = tempSocketPath();
+    startPeer('server', path);
+    await until(() => isListening(path));
+    const judgement = await judge('server', path);
+    expect(broken(judgement)).toEqual([]);
+    expect(judgement.passed).toBeGreaterThan(35);
+  });
+
+  it('keeps every rule of the base protocol as a client', async () => {
+    const path = tempSocketPath();
+    const judging = judge('client', path);
+    const child = startPeer('client', path);
+    const judgement = await judging;
+    expect(broken(judgement)).toEqual([]);
+    expect(judgement.passed).toBeGreaterThan(25);
+    // Told that all is done, it has nothing left to do.
+    if (child.exitCode === null) await once(child, 'exit');
+    expect(child.exitCode).toBe(0);
+  });
+});
