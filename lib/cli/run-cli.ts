@@ -29,5 +29,5 @@ export async function runCli(argv: readonly string[], io: CommandIo): Promise<Ex
 function isMistake(error: unknown): error is Error {
   if (error instanceof UsageError || error instanceof UnixSocketError) return true;
   const { code } = error as NodeJS.ErrnoException;
-  return typeof code === 'string' && code.startsWith('ERR_PARSE_ARGS');
+  return typeof code === 'string' && /^ERR_PARSE_ARGS/.test(code);
 }

@@ -14,6 +14,8 @@ import {
   SERVER_HEARTBEAT_DEFAULTS,
 } from '../../lib/options/server-options.js';
 import { CAPABILITIES } from '../../lib/protocol/capabilities.js';
+import { knownRules } from '../../lib/cli/conformance/run.js';
+import { readVectors } from '../../lib/cli/conformance/vectors.js';
 import { readOptionTable } from './tables.js';
 
 const ROOT = resolve(__dirname, '../..');
@@ -102,6 +104,19 @@ describe('docs/wire.md', () => {
     const keys = [...declaration.matchAll(/readonly (\w+)\??:/g)].map(([, key = '']) => key);
     expect(keys).toContain('request_id');
     expect(keys.filter((key) => !text.includes(`\`${key}\``))).toEqual([]);
+  });
+
+  it('has every rule that the conformance kit judges, for whom it binds, and marks the others', () => {
+    const rows = [...text.matchAll(/^\| `([\w-]+\/[\w-]+)` *(\*?) *\| (S|C|both) +\|/gm)];
+    const promised = rows.flatMap(([, id = '', mark, binds]) => {
+      if (mark === '*') return [];
+      return [...(binds === 'C' ? [] : [`server ${id}`]), ...(binds === 'S' ? [] : [`client ${id}`])];
+    });
+    const judged = (['server', 'client'] as const).flatMap((role) =>
+      knownRules(role).map(({ id }) => `${role} ${id}`),
+    );
+    expect(promised.sort()).toEqual(judged.sort());
+    expect(text).toContain(`wire version ${readVectors().wire}`);
   });
 
   it('shows the capabilities as they are', () => {

@@ -130,7 +130,7 @@ export const CLIENT_FULL_RULES: readonly ClientRule[] = [
     summary: 'hands the code in error_detail to the application',
     async check(bench) {
       const turn = await bench.turn(upgradedGreeting());
-      const detail = { code: 'MARKET_CLOSED', message: 'closed until nine' };
+      const detail = { code: 'closed', message: 'closed until nine' };
       const report = await bench.exchange(turn, { type: 'any', data: 1 }, (id) => [
         response(id, null, { error: 'closed until nine', error_detail: detail }),
       ]);
