@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { runCli } from '../../lib/cli/run-cli.js';
 import { atEnd } from '../support/at-end.js';
 import { RawPeer } from '../support/frames.js';
@@ -9,15 +9,15 @@ import { tempSocketPath } from '../support/temp-paths.js';
 import { until } from '../support/until.js';
 
 const python = findPython();
-const PROGRAM = resolve(__dirname, '../../sample/02-python-peer/conformance.py');
+const ROOT = resolve(__dirname, '../..');
 
 interface Judgement {
   readonly passed: number;
   readonly verdicts: readonly { readonly status: string }[];
 }
 
-function startPeer(role: 'server' | 'client', path: string): ChildProcess {
-  const child = spawn(python as string, ['-B', PROGRAM, role, path], {
+function startPeer(program: string, role: 'server' | 'client', path: string): ChildProcess {
+  const child = spawn(python as string, ['-B', join(ROOT, program), role, path], {
     stdio: ['ignore', 'inherit', 'inherit'],
   });
   const ended = once(child, 'exit');
@@ -38,9 +38,9 @@ function isListening(path: string): Promise<boolean> {
   );
 }
 
-async function judge(role: 'server' | 'client', path: string): Promise<Judgement> {
+async function judge(role: 'server' | 'client', level: string, path: string): Promise<Judgement> {
   const lines: string[] = [];
-  await runCli(['conformance', path, '--role', role, '--level', 'v2', '--timeout-ms', '5000', '--json'], {
+  await runCli(['conformance', path, '--role', role, '--level', level, '--timeout-ms', '5000', '--json'], {
     print: (line) => lines.push(line),
     complain: (line) => lines.push(line),
     signal: new AbortController().signal,
@@ -52,23 +52,28 @@ function broken({ verdicts }: Judgement): unknown[] {
   return verdicts.filter(({ status }) => status !== 'passed');
 }
 
-(python === undefined ? describe.skip : describe)('the peer of the sample, 230 lines of Python', () => {
-  it('keeps every rule of the base protocol as a server', async () => {
+const PEERS = [
+  { name: 'the peer of the sample', program: 'sample/02-python-peer/conformance.py', level: 'v2' },
+  { name: 'the Python package', program: 'python/tests/conformance.py', level: 'full' },
+];
+
+(python === undefined ? describe.skip : describe).each(PEERS)('$name', ({ program, level }) => {
+  it(`keeps every rule of level ${level} as a server`, async () => {
     const path = tempSocketPath();
-    startPeer('server', path);
-    await until(() => isListening(path));
-    const judgement = await judge('server', path);
+    startPeer(program, 'server', path);
+    await until(() => isListening(path), 10_000);
+    const judgement = await judge('server', level, path);
     expect(broken(judgement)).toEqual([]);
-    expect(judgement.passed).toBeGreaterThan(35);
+    expect(judgement.passed).toBeGreaterThan(level === 'full' ? 50 : 35);
   });
 
-  it('keeps every rule of the base protocol as a client', async () => {
+  it(`keeps every rule of level ${level} as a client`, async () => {
     const path = tempSocketPath();
-    const judging = judge('client', path);
-    const child = startPeer('client', path);
+    const judging = judge('client', level, path);
+    const child = startPeer(program, 'client', path);
     const judgement = await judging;
     expect(broken(judgement)).toEqual([]);
-    expect(judgement.passed).toBeGreaterThan(25);
+    expect(judgement.passed).toBeGreaterThan(level === 'full' ? 40 : 25);
     // Told that all is done, it has nothing left to do.
     if (child.exitCode === null) await once(child, 'exit');
     expect(child.exitCode).toBe(0);
