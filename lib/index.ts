@@ -30,6 +30,7 @@ export {
   type RefusalCode,
 } from './errors/call.errors.js';
 export {
+  AccountMismatchError,
   ConnectError,
   ConnectionClosedError,
   ConnectionLostError,
@@ -98,6 +99,8 @@ export type {
   ServerSettings,
   SocketServerOptions,
 } from './options/server-options.js';
+export type { Codec } from './protocol/codec.js';
+export type { ProtocolVersion } from './protocol/dialect.js';
 export {
   createError,
   createHeartbeat,
@@ -110,6 +113,7 @@ export {
 } from './protocol/message-body.js';
 export type { RoomPosition } from './protocol/room-positions.js';
 export { MessageProtocol } from './protocol/message-protocol.js';
+export type { CodecChoice, Payload } from './protocol/payload.js';
 export type { ClientConnection, PushOptions, PushOutcome } from './server/client-connection.js';
 export type { ResumeAuthorizer } from './server/kept-rooms.js';
 export { PushOperator, type PushTarget } from './server/push.js';

@@ -1,3 +1,4 @@
+import type { Dialect } from '../protocol/dialect.js';
 import type { Frame } from '../protocol/frame-writer.js';
 import type { MessageType } from '../protocol/message-body.js';
 
@@ -6,6 +7,8 @@ export interface CallChannel {
   /** Whether the caller is one of ours: it understands streams, cancellation, metadata and the like. */
   readonly isUpgraded: boolean;
   readonly maxFrameBytes: number;
+  /** How it is spoken to. */
+  readonly dialect: Dialect;
   /**
    * @param isOneOfMany a value of a stream, or an answer given again: no slot bounds how many there are, so a peer
    * that leaves too much unread is disconnected

@@ -2,10 +2,7 @@ import type { DeadlineLane, Expiring } from '../connection/deadlines.js';
 import type { Slotted } from '../connection/slots.js';
 import { DeadlineExceededError, type RefusalCode } from '../errors/call.errors.js';
 import type { UnixSocketError } from '../errors/unix-socket.error.js';
-import { UNKNOWN_REQUEST_TYPE } from '../protocol/capabilities.js';
-import { encodeFailure, encodeResponse } from '../protocol/envelope.js';
 import type { Frame } from '../protocol/frame-writer.js';
-import { encodeJson } from '../protocol/json-codec.js';
 import { MessageType } from '../protocol/message-body.js';
 import type { CallAudience, CallChannel } from './call-channel.js';
 import type { IncomingMessage } from './incoming-message.js';
@@ -128,17 +125,18 @@ export class IncomingCall<C extends CallChannel = CallChannel> implements Expiri
 
   /** Nothing handles its type. The text is fixed by the protocol. */
   failUnknown(): void {
-    this.fail({ message: UNKNOWN_REQUEST_TYPE, code: 'UNKNOWN_PATTERN' });
+    if (this.isAnswered) return;
+    const { id, type } = this.message;
+    this.conclude(() => this.caller.dialect.unknownType(id, type));
+    this.stop();
   }
 
   /** Not started, so repeating it is safe; an upgraded caller knows that from the refusal. */
   refuse(code: RefusalCode, text: string): void {
     if (this.isAnswered) return;
     this.isRefused = true;
-    this.transmit(
-      () => encodeFailure(this.message.id, text, { code, message: text, refused: true }, Infinity),
-      true,
-    );
+    const detail = { code, message: text, refused: true };
+    this.transmit(() => this.caller.dialect.failure(this.message.id, text, detail, Infinity), true);
     this.end();
   }
 
@@ -172,18 +170,19 @@ export class IncomingCall<C extends CallChannel = CallChannel> implements Expiri
   }
 
   private encode(value: unknown, extras: string): Frame {
-    return encodeResponse(this.message.id, encodeJson(value), extras, this.caller.maxFrameBytes);
+    const { dialect, maxFrameBytes } = this.caller;
+    return dialect.response(this.message.id, dialect.encode(value), extras, maxFrameBytes);
   }
 
   /** What the error carries and cannot be sent is left out: its text says more than why it could not. */
   private encodeFailure({ message, code, details, payload }: CallFailure): Frame {
     const { id } = this.message;
-    const { maxFrameBytes } = this.caller;
+    const { dialect, maxFrameBytes } = this.caller;
     try {
-      return encodeFailure(id, message, { code, message, details, payload }, maxFrameBytes);
+      return dialect.failure(id, message, { code, message, details, payload }, maxFrameBytes);
     } catch (error) {
       this.caller.noteError((error as UnixSocketError).code);
-      return encodeFailure(id, message, { code, message }, maxFrameBytes);
+      return dialect.failure(id, message, { code, message }, maxFrameBytes);
     }
   }
 
@@ -210,7 +209,7 @@ export class IncomingCall<C extends CallChannel = CallChannel> implements Expiri
     } catch (error) {
       const { message, code } = error as UnixSocketError;
       this.caller.noteError(code);
-      frame = encodeFailure(this.message.id, message, { code, message }, Infinity);
+      frame = this.caller.dialect.failure(this.message.id, message, { code, message }, Infinity);
       (this.shared ?? this.caller).sendFrame(frame, MessageType.Response, false);
       this.end();
       return;

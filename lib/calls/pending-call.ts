@@ -4,6 +4,7 @@ import { RequestTimeoutError } from '../errors/call.errors.js';
 import { ConnectionLostError } from '../errors/connection.errors.js';
 import type { Delivery, UnixSocketError } from '../errors/unix-socket.error.js';
 import type { Metadata } from '../protocol/guards.js';
+import type { Payload } from '../protocol/payload.js';
 
 /** Hears of one call. After `error` or `complete` nothing more comes. */
 export interface CallObserver {
@@ -69,8 +70,7 @@ export class PendingCall<S = unknown> implements Expiring, Slotted {
     private readonly host: CallHost<S>,
     readonly kind: 'request' | 'event',
     readonly type: string,
-    /** The data, encoded. */
-    readonly json: string,
+    readonly payload: Payload,
     readonly timeoutMs: number,
     readonly options: CallOptions,
     private readonly observer: CallObserver,

@@ -1,6 +1,6 @@
 import { EventEmitter, getMaxListeners, setMaxListeners } from 'node:events';
 import { RequestAbortedError } from '../errors/call.errors.js';
-import { encodeJson } from '../protocol/json-codec.js';
+import type { Payload } from '../protocol/payload.js';
 import type { CallObserver, CallOptions, PendingCall } from './pending-call.js';
 
 export interface RequestOptions extends Pick<CallOptions, 'timeoutMs' | 'meta' | 'idempotent'> {
@@ -10,8 +10,9 @@ export interface RequestOptions extends Pick<CallOptions, 'timeoutMs' | 'meta' |
 
 /** Whoever makes calls: a `Link`. */
 export interface CallMaker {
-  /** @param json the data, encoded */
-  call(type: string, json: string, options: CallOptions, observer: CallObserver): PendingCall;
+  /** The data in the form in which it can be sent. @throws EncodeError */
+  encode(data: unknown): Payload;
+  call(type: string, payload: Payload, options: CallOptions, observer: CallObserver): PendingCall;
   /** The caller has gone: nothing more is reported. */
   cancel(call: PendingCall): void;
 }
@@ -27,7 +28,7 @@ export async function request(
   data: unknown,
   options: RequestOptions = {},
 ): Promise<unknown> {
-  return requestJson(link, type, encodeJson(data), options);
+  return requestPayload(link, type, link.encode(data), options);
 }
 
 /** Keeps a promise: of more than one end, only the first counts. */
@@ -41,10 +42,10 @@ interface AnswerTarget {
  * As {@link request}, of data that is encoded already.
  * @param wrap puts something between the answer and the promise
  */
-export async function requestJson(
+export async function requestPayload(
   link: CallMaker,
   type: string,
-  json: string,
+  payload: Payload,
   options: RequestOptions & CallOptions,
   wrap: (target: AnswerTarget) => CallObserver = (target) => target,
 ): Promise<unknown> {
@@ -70,7 +71,7 @@ export async function requestJson(
         resolve(last);
       },
     });
-    const call = link.call(type, json, options, observer);
+    const call = link.call(type, payload, options, observer);
     if (!call.isSettled && signal !== undefined) listen(signal, onAbort);
   });
 }

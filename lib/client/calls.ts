@@ -10,8 +10,9 @@ import { InvalidOptionError } from '../errors/option.errors.js';
 import type { UnixSocketError } from '../errors/unix-socket.error.js';
 import type { ResolvedLinkOptions } from '../options/client-options.js';
 import { milliseconds } from '../options/rules.js';
-import { encodeNotice, encodePush, encodeRequest, extra } from '../protocol/envelope.js';
+import { extra } from '../protocol/envelope.js';
 import type { MessageBody } from '../protocol/message-body.js';
+import type { Payload } from '../protocol/payload.js';
 import { OfflineQueue } from './offline-queue.js';
 import type { Session } from './session.js';
 
@@ -80,7 +81,7 @@ export class Calls implements CallHost<Session> {
   begin(
     kind: 'request' | 'event',
     type: string,
-    json: string,
+    payload: Payload,
     options: CallOptions,
     observer: CallObserver,
   ): PendingCall<Session> {
@@ -88,7 +89,7 @@ export class Calls implements CallHost<Session> {
     if (!TIMEOUT_RULE.accepts(timeoutMs))
       throw new InvalidOptionError('timeoutMs', timeoutMs, TIMEOUT_RULE.expected);
     const now = performance.now();
-    const call = new PendingCall<Session>(this, kind, type, json, timeoutMs, options, observer, now);
+    const call = new PendingCall<Session>(this, kind, type, payload, timeoutMs, options, observer, now);
     this.all.add(call);
     if (this.route.isClosing) {
       call.fail(new ClientClosedError('notSent'));
@@ -186,7 +187,7 @@ export class Calls implements CallHost<Session> {
   tellCancelled(call: PendingCall<Session>): void {
     const { session, state, kind } = call;
     if (state === 'sent' && kind === 'request' && session?.isUpgraded === true) {
-      session.send(encodeNotice(call.id, 'cancelled', undefined));
+      session.notify(call.id, 'cancelled');
     }
   }
 
@@ -220,11 +221,14 @@ export class Calls implements CallHost<Session> {
       call.fail(new SendQueueFullError(session.queuedBytes, maxSendQueueBytes));
       return;
     }
-    const { id, type, json, kind } = call;
+    const { id, type, payload, kind } = call;
     const asPush = kind === 'event' && this.sendsEventsAsPush(session);
-    const encode = asPush ? encodePush : encodeRequest;
     try {
-      const frame = encode(id, type, json, this.extras(session, call), session.maxFrameBytes);
+      const { dialect, maxFrameBytes } = session;
+      const extras = this.extras(session, call);
+      const frame = asPush
+        ? dialect.event(id, type, payload, extras, maxFrameBytes)
+        : dialect.request(id, type, payload, extras, maxFrameBytes);
       call.state = 'sent';
       call.session = session;
       session.inFlight++;

@@ -1,5 +1,6 @@
 import type { LatencySummary } from '../connection/stats.js';
 import type { UnixSocketError } from '../errors/unix-socket.error.js';
+import type { ProtocolVersion } from '../protocol/dialect.js';
 import type { LinkState } from './link-state.js';
 import type { ReceivedPush } from './push-subscription.js';
 import type { PushGap } from './push-positions.js';
@@ -58,6 +59,8 @@ export interface LinkStats {
   /** What the server said of itself. */
   readonly accountId: string | undefined;
   readonly connectionId: string | undefined;
+  /** What the server speaks; undefined while there is no connection. */
+  readonly protocolVersion: ProtocolVersion | undefined;
   readonly isUpgraded: boolean;
 }
 

@@ -9,8 +9,10 @@ import {
 import type { Delivery, UnixSocketError } from '../errors/unix-socket.error.js';
 import { resolveLinkOptions, type LinkOptions, type ResolvedLinkOptions } from '../options/client-options.js';
 import { endpointLabel } from '../options/endpoint.js';
+import { ClientDialects } from '../protocol/dialects.js';
 import { readMeta } from '../protocol/guards.js';
 import { readPayload, type MessageBody } from '../protocol/message-body.js';
+import type { Payload } from '../protocol/payload.js';
 import { readSeq, type ResumeNotice, type ResumeRequest } from '../protocol/room-positions.js';
 import { BackoffStrategy } from './backoff.js';
 import { Calls, type CallRoute } from './calls.js';
@@ -38,6 +40,7 @@ export class Link implements SessionOwner, CallRoute {
   lastError: UnixSocketError | undefined;
 
   private readonly calls: Calls;
+  private readonly dialects: ClientDialects;
   private state: LinkState = 'idle';
   /** The connection that calls go to; while connecting, the one being made. */
   private session: Session | undefined;
@@ -67,6 +70,7 @@ export class Link implements SessionOwner, CallRoute {
   ) {
     this.options = resolveLinkOptions(options);
     this.label = endpointLabel(this.options.endpoint);
+    this.dialects = new ClientDialects(this.options);
     this.calls = new Calls(this.options, this);
     this.isReconnecting = this.options.reconnect.enabled;
     this.backoff = new BackoffStrategy({ ...this.options.reconnect, jitter: 'full' });
@@ -117,14 +121,18 @@ export class Link implements SessionOwner, CallRoute {
     return ready;
   }
 
-  /** @param json the data, encoded */
-  call(type: string, json: string, options: CallOptions, observer: CallObserver): PendingCall<Session> {
-    return this.calls.begin('request', type, json, options, observer);
+  /** `data` as the server of the moment, or the next one, may be sent it. @throws EncodeError */
+  encode(data: unknown): Payload {
+    return this.readySession?.dialect.encode(data) ?? this.dialects.encode(data);
   }
 
-  /** Completes once the kernel has the event. @param json the data, encoded */
-  emit(type: string, json: string, options: CallOptions, observer: CallObserver): PendingCall<Session> {
-    return this.calls.begin('event', type, json, options, observer);
+  call(type: string, payload: Payload, options: CallOptions, observer: CallObserver): PendingCall<Session> {
+    return this.calls.begin('request', type, payload, options, observer);
+  }
+
+  /** Completes once the kernel has the event. */
+  emit(type: string, payload: Payload, options: CallOptions, observer: CallObserver): PendingCall<Session> {
+    return this.calls.begin('event', type, payload, options, observer);
   }
 
   /** The caller has gone: nothing more is reported, and an upgraded server stops working for it. */
@@ -193,6 +201,7 @@ export class Link implements SessionOwner, CallRoute {
       roundTripMs: calls.roundTrips.summary(),
       accountId: session?.greeting?.accountId,
       connectionId: session?.greeting?.connectionId,
+      protocolVersion: session?.dialect.version,
       isUpgraded: session?.isUpgraded ?? false,
     });
   }
@@ -296,7 +305,7 @@ export class Link implements SessionOwner, CallRoute {
   private dial(): void {
     this.attempts++;
     this.moveTo('connecting');
-    this.session = new Session(this.options, this);
+    this.session = new Session(this.options, this.dialects, this);
   }
 
   /** Returns the delay before the next attempt; undefined if there will be none for now. */

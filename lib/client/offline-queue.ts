@@ -2,6 +2,7 @@ import type { PendingCall } from '../calls/pending-call.js';
 import { NotConnectedError, OfflineQueueFullError } from '../errors/call.errors.js';
 import type { UnixSocketError } from '../errors/unix-socket.error.js';
 import type { ResolvedLinkOptions } from '../options/client-options.js';
+import { payloadBytes } from '../protocol/payload.js';
 import type { Session } from './session.js';
 
 /** The calls that wait for a connection, in order, bounded in count and bytes; their time is bounded by themselves. */
@@ -29,14 +30,14 @@ export class OfflineQueue {
     if (offline === 'fail' && isResting) return new NotConnectedError(this.label, lastError);
     const maxCalls = typeof offline === 'object' ? Math.min(offline.queue, maxOfflineCalls) : maxOfflineCalls;
     if (this.calls.size >= maxCalls) return new OfflineQueueFullError(this.label, `${maxCalls} calls`);
-    if (this.bytes + Buffer.byteLength(call.json) > maxOfflineBytes) {
+    if (this.bytes + payloadBytes(call.payload) > maxOfflineBytes) {
       return new OfflineQueueFullError(this.label, `${maxOfflineBytes} bytes of calls`);
     }
     return undefined;
   }
 
   add(call: PendingCall<Session>): void {
-    const bytes = Buffer.byteLength(call.json);
+    const bytes = payloadBytes(call.payload);
     this.calls.set(call, bytes);
     this.bytes += bytes;
   }

@@ -5,6 +5,7 @@ import { Connection, type ConnectionOwner } from '../connection/connection.js';
 import { RoundTrip } from '../connection/round-trip.js';
 import { Heartbeat, type HeartbeatTarget } from '../connection/heartbeat.js';
 import {
+  AccountMismatchError,
   ConnectError,
   ConnectionLostError,
   ConnectionRefusedByServerError,
@@ -16,8 +17,10 @@ import { UnixSocketError } from '../errors/unix-socket.error.js';
 import type { Flushed } from '../connection/send-queue.js';
 import type { ResolvedLinkOptions } from '../options/client-options.js';
 import { endpointLabel, isAbstract, type Endpoint } from '../options/endpoint.js';
-import { CAPABILITIES, PACKAGE_NAME } from '../protocol/capabilities.js';
-import { encodeHeartbeat, extra } from '../protocol/envelope.js';
+import { PACKAGE_NAME } from '../protocol/capabilities.js';
+import type { Dialect } from '../protocol/dialect.js';
+import type { ClientDialects } from '../protocol/dialects.js';
+import { extra } from '../protocol/envelope.js';
 import type { Frame } from '../protocol/frame-writer.js';
 import { readErrorDetail, readGreeting, readInteger, type GreetingInfo } from '../protocol/guards.js';
 import { MessageType, type MessageBody } from '../protocol/message-body.js';
@@ -63,6 +66,7 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
 
   constructor(
     private readonly options: ResolvedLinkOptions,
+    private readonly dialects: ClientDialects,
     private readonly owner: SessionOwner,
   ) {
     const { endpoint, connectTimeoutMs } = options;
@@ -73,7 +77,7 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
       if (this.bytesReceived === 0 && !this.isReady)
         this.connectFailure = new ConnectError(this.label, withTruth(error, options.endpoint));
     });
-    this.connection = new Connection(this.socket, this, this.label, options.maxFrameBytes);
+    this.connection = new Connection(this.socket, this, this.label, options.maxFrameBytes, dialects.first);
     this.greetingTimer = setTimeout(() => {
       this.connection.destroy(new ConnectTimeoutError(this.label, connectTimeoutMs));
     }, connectTimeoutMs);
@@ -94,6 +98,10 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
   /** Whether the server showed that it is one of ours. */
   get isUpgraded(): boolean {
     return this.greeting?.caps !== undefined;
+  }
+
+  get dialect(): Dialect {
+    return this.connection.dialect;
   }
 
   /** Of the last probe, milliseconds; undefined before the first, and from plain servers. */
@@ -121,6 +129,12 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
     this.connection.send(frame, onFlushed);
   }
 
+  /** Says something that asks for no answer. @param id the call it is about, or empty */
+  notify(id: string, text: string): void {
+    const frame = this.dialect.notice(id, text, undefined);
+    if (frame !== undefined) this.send(frame);
+  }
+
   end(): void {
     if (this.isReady) this.connection.end();
     else this.connection.destroy();
@@ -129,7 +143,7 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
   /** Sends a heartbeat and calls back with its answer; never, if none comes. */
   ping(onAnswer: () => void): void {
     this.beatWaiters.push(onAnswer);
-    this.beat();
+    this.send(this.dialect.ping(this.probe()));
   }
 
   onMessage(body: MessageBody): void {
@@ -168,14 +182,14 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
 
   silenceLimitMs(): number {
     const { enabled, timeoutMs } = this.options.heartbeat;
-    if (!enabled || timeoutMs === 0) return 0;
+    if (!enabled || timeoutMs === 0 || !this.dialect.hasHeartbeats) return 0;
     return !this.isUpgraded && this.unanswered.size > 0
       ? Math.max(timeoutMs, BUSY_PLAIN_SERVER_SILENCE_MS)
       : timeoutMs;
   }
 
   beat(): void {
-    this.send(encodeHeartbeat(this.isUpgraded ? extra('probe', this.roundTrip.start()) : ''));
+    this.sendHeartbeat(this.probe());
   }
 
   onSilent(limitMs: number): void {
@@ -196,6 +210,7 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
     const { request_id: id } = body;
     if (!this.isReady && id === '') {
       this.greeting = readGreeting(body.data);
+      if (!this.isExpectedAccount(this.greeting)) return;
       this.maxFrameBytes = Math.min(this.maxFrameBytes, this.greeting.maxFrameBytes ?? Infinity);
       this.becomeReady();
       return;
@@ -215,14 +230,16 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
     const resume = this.owner.resumeRequest(this);
     if (this.isUpgraded) {
       const { accountId, maxFrameBytes } = this.options;
+      const { v2 } = this.dialects;
+      this.connection.dialect = v2.upgraded(this.greeting?.caps ?? []);
       const hello = {
         name: PACKAGE_NAME,
         account_id: accountId,
-        caps: CAPABILITIES,
+        caps: v2.capabilities,
         max_frame_bytes: maxFrameBytes,
         ...(resume === undefined ? {} : { resume }),
       };
-      this.send(encodeHeartbeat(extra('hello', hello) + extra('probe', this.roundTrip.start())));
+      this.sendHeartbeat(extra('hello', hello) + this.probe());
     }
     this.owner.onReady(this);
   }
@@ -230,15 +247,33 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
   private onHeartbeat(body: MessageBody): void {
     const probe = readInteger(body.probe);
     // Only a probe is answered: a client that answered plain heartbeats would beat with its server for ever.
-    if (probe !== undefined && this.isUpgraded) this.send(encodeHeartbeat(extra('probe_ack', probe)));
+    if (probe !== undefined && this.isUpgraded) this.sendHeartbeat(extra('probe_ack', probe));
     const notice = this.isUpgraded && body.resume !== undefined ? readResumeNotice(body.resume) : undefined;
     if (notice !== undefined && this.owner.onResumeNotice(this, notice))
-      this.send(encodeHeartbeat(extra('resume', { ack: true })));
+      this.sendHeartbeat(extra('resume', { ack: true }));
     this.roundTrip.finish(body.probe_ack);
     if (this.isUpgraded && body.probe_ack === undefined) return;
     const waiters = this.beatWaiters;
     this.beatWaiters = [];
     for (const onAnswer of waiters) onAnswer();
+  }
+
+  /** Asks an upgraded server to answer, so that the round trip is measured. */
+  private probe(): string {
+    return this.isUpgraded ? extra('probe', this.roundTrip.start()) : '';
+  }
+
+  private sendHeartbeat(extras: string): void {
+    const frame = this.dialect.heartbeat(extras);
+    if (frame !== undefined) this.send(frame);
+  }
+
+  /** As V1 clients do; the original's V2 clients do not look. */
+  private isExpectedAccount({ accountId }: GreetingInfo): boolean {
+    const { accountId: expected } = this.options;
+    if (this.dialect.version !== 'v1' || expected === '' || accountId === expected) return true;
+    this.connection.destroy(new AccountMismatchError(this.label, expected, accountId));
+    return false;
   }
 
   private onNotice(body: MessageBody): void {

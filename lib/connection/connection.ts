@@ -1,9 +1,9 @@
 import type { Duplex } from 'node:stream';
 import { ConnectionLostError } from '../errors/connection.errors.js';
+import type { Dialect, Speaker } from '../protocol/dialect.js';
 import { FrameReader, type FrameSink } from '../protocol/frame-reader.js';
 import type { Frame } from '../protocol/frame-writer.js';
 import type { MessageBody } from '../protocol/message-body.js';
-import { decodeBody } from '../protocol/message-protocol.js';
 import { SendQueue, type Flushed } from './send-queue.js';
 
 /** Hears what happens on a connection. `onClose` comes exactly once and last. */
@@ -27,7 +27,7 @@ const FLUSH_TIMEOUT_MS = 5_000;
  * One socket's life: bytes in, messages out, frames in order, and one close. Never reused: a new socket gets
  * a new Connection, so that no late event of an old one can reach a live object.
  */
-export class Connection implements FrameSink {
+export class Connection implements FrameSink, Speaker {
   bytesReceived = 0;
   bytesSent = 0;
   messagesReceived = 0;
@@ -45,6 +45,7 @@ export class Connection implements FrameSink {
     /** For messages. */
     private readonly label: string,
     maxFrameBytes: number,
+    public dialect: Dialect,
   ) {
     this.reader = new FrameReader(this, maxFrameBytes);
     this.queue = new SendQueue(socket);
@@ -105,9 +106,9 @@ export class Connection implements FrameSink {
   }
 
   onFrame(bytes: Buffer, start: number, end: number): void {
-    const body = decodeBody(bytes, start, end);
+    const body = this.dialect.decode(bytes, start, end, this);
     this.messagesReceived++;
-    this.owner.onMessage(body, end - start);
+    if (body !== undefined) this.owner.onMessage(body, end - start);
   }
 
   private destroyAfter(delayMs: number): void {

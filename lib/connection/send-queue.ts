@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import type { Frame } from '../protocol/frame-writer.js';
+import { SplitFrame, type Frame } from '../protocol/frame-writer.js';
 
 /**
  * A group is written once it has this many bytes, then twice as many, up to the last limit, until the turn ends.
@@ -20,7 +20,7 @@ export class SendQueue {
   /** Joined small frames, one byte per character. */
   private text = '';
   /** Only filled once a frame in bytes came: then these go first, `text` last. */
-  private parts: Frame[] = [];
+  private parts: (string | Buffer)[] = [];
   private gatheredBytes = 0;
   private callbacks: Flushed[] = [];
   private isTurnOpen = false;
@@ -93,12 +93,14 @@ export class SendQueue {
       this.text += frame;
       return;
     }
+    const isSplit = frame instanceof SplitFrame;
+    if (isSplit) this.text += frame.head;
     if (this.text !== '') this.parts.push(this.text);
     this.text = '';
-    this.parts.push(frame);
+    this.parts.push(isSplit ? frame.body : frame);
   }
 
-  private writeParts(parts: readonly Frame[], onFlushed: Flushed | undefined): boolean {
+  private writeParts(parts: readonly (string | Buffer)[], onFlushed: Flushed | undefined): boolean {
     this.socket.cork();
     let isAccepted = true;
     parts.forEach((part, index) => {

@@ -61,6 +61,23 @@ export class ConnectTimeoutError extends UnixSocketError {
   }
 }
 
+/** A version 1 server greeted with another account than this client's. Nothing was sent. */
+export class AccountMismatchError extends UnixSocketError {
+  override readonly name = 'AccountMismatchError';
+  readonly code = 'ACCOUNT_MISMATCH';
+
+  constructor(
+    readonly endpoint: string,
+    readonly expected: string,
+    readonly actual: string,
+  ) {
+    super(
+      `The server at ${endpoint} is of the account "${actual}", not "${expected}". Check "accountId" and the address.`,
+      { delivery: 'notSent' },
+    );
+  }
+}
+
 /** The connection ended while a call was waiting for its answer. */
 export class ConnectionLostError extends UnixSocketError {
   override readonly name = 'ConnectionLostError';

@@ -43,7 +43,7 @@ export class FrameTimeoutError extends UnixSocketError {
   }
 }
 
-/** A value cannot be written as JSON: circular, too deep, a BigInt, or an object using the reserved key `__bytes__`. */
+/** A value cannot be written as JSON: circular, too deep, a BigInt without `bigint: true`, or an object using the reserved key `__bytes__`. */
 export class EncodeError extends UnixSocketError {
   override readonly name = 'EncodeError';
   readonly code = 'UNENCODABLE_VALUE';

@@ -17,12 +17,12 @@ import type { LinkState } from '../client/link-state.js';
 import type { CallOptions } from '../calls/pending-call.js';
 import type { PushFilter } from '../client/push-stream.js';
 import type { PushHandler, PushSubscriptionEvents, ReceivedPush } from '../client/push-subscription.js';
-import { requestJson, type RequestOptions } from '../calls/request.js';
+import { requestPayload, type RequestOptions } from '../calls/request.js';
 import { EncodeError } from '../errors/protocol.errors.js';
 import type { LinkOptions } from '../options/client-options.js';
 import type { PushSubscriptionOptions } from '../options/push-options.js';
 import type { Metadata } from '../protocol/guards.js';
-import { encodeJson } from '../protocol/json-codec.js';
+import type { Payload } from '../protocol/payload.js';
 import { AnswerObserver } from './answer-observer.js';
 import { unexploredClasses } from './decorators/handler-metadata.js';
 import { pushFilter } from './push-filter.js';
@@ -168,8 +168,8 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
     return new Observable((subscriber) => {
       const link = this.link;
       try {
-        const { type, json, options } = this.prepare('request', pattern, data);
-        const call = link.call(type, json, options, this.answersTo(subscriber));
+        const { type, payload, options } = this.prepare('request', pattern, data);
+        const call = link.call(type, payload, options, this.answersTo(subscriber));
         return () => link.cancel(call);
       } catch (error) {
         subscriber.error(error);
@@ -187,10 +187,10 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
       return super.emit(pattern, undefined as TInput);
     const outcome = new AsyncSubject<TResult>();
     try {
-      const { type, json, options } = this.prepare('event', pattern, data);
+      const { type, payload, options } = this.prepare('event', pattern, data);
       // An acknowledged event is a request: its handlers run as those of any event, and the answer is null.
       const transmit = data instanceof UnixSocketRecord && data.options.ack === true ? 'call' : 'emit';
-      this.link[transmit](type, json, options, {
+      this.link[transmit](type, payload, options, {
         next: () => undefined,
         error: (error) => outcome.error(error),
         complete: () => {
@@ -220,8 +220,8 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
       ...options,
       ...(meta === undefined ? {} : { meta: { ...meta, ...options.meta } }),
     };
-    const { type, json } = prepared;
-    return (await requestJson(this.link, type, json, merged, (answer) => this.answersTo(answer))) as T;
+    const { type, payload } = prepared;
+    return (await requestPayload(this.link, type, payload, merged, (answer) => this.answersTo(answer))) as T;
   }
 
   /**
@@ -304,24 +304,25 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
     kind: 'request' | 'event',
     pattern: unknown,
     input: unknown,
-  ): { type: string; json: string; options: CallOptions } {
+  ): { type: string; payload: Payload; options: CallOptions } {
     const type = this.typeOf(pattern);
     const isRecord = input instanceof UnixSocketRecord;
     const data: unknown = isRecord ? input.data : input;
     if (data === undefined) throw new EncodeError('a record needs data; send null for none');
     let options: CallOptions = isRecord ? input.options : NO_OPTIONS;
     const { onDispatchHook } = this as unknown as { onDispatchHook?: (packet: DispatchedPacket) => void };
-    if (onDispatchHook === undefined && !this.hasSerializer) return { type, json: encodeJson(data), options };
+    if (onDispatchHook === undefined && !this.hasSerializer)
+      return { type, payload: this.link.encode(data), options };
 
     const packet: DispatchedPacket = { pattern, data };
     onDispatchHook?.(packet);
     if (packet.metadata !== undefined)
       options = { ...options, meta: { ...packet.metadata, ...options.meta } };
-    if (!this.hasSerializer) return { type, json: encodeJson(data), options };
+    if (!this.hasSerializer) return { type, payload: this.link.encode(data), options };
     // As Nest's clients show them: what has an id is a request, and an event has its pattern as text.
     const shown = kind === 'request' ? { ...packet, id: '' } : { ...packet, pattern: type };
     const serialized: unknown = this.serializer.serialize(shown);
-    return { type, json: encodeJson(serialized), options: { ...options, isPacket: true } };
+    return { type, payload: this.link.encode(serialized), options: { ...options, isPacket: true } };
   }
 }
 

@@ -1,7 +1,10 @@
 import { InvalidOptionError } from '../errors/option.errors.js';
+import type { ProtocolVersion } from '../protocol/dialect.js';
+import type { CodecChoice } from '../protocol/payload.js';
 import { resolveEndpoint, type Endpoint, type EndpointOptions } from './endpoint.js';
 import {
   aBoolean,
+  aCodec,
   aString,
   atLeast,
   milliseconds,
@@ -47,7 +50,7 @@ export type OfflinePolicy = 'wait' | 'fail' | { readonly queue: number };
 
 /** Options of the client beside where it connects, with their defaults filled in. */
 export interface ClientSettings {
-  /** Who this client is; only kept for the application's use. @default '' */
+  /** Who this client is. A V1 server of another account is refused, unless this is empty. @default '' */
   accountId: string;
   /** Bound on the wait for an answer, or for the first value of a stream. Milliseconds, 0 for never. @default 10000 */
   requestTimeoutMs: number;
@@ -57,6 +60,15 @@ export interface ClientSettings {
   connectTimeoutMs: number;
   /** False for hand-made servers that do not greet. @default true */
   awaitGreeting: boolean;
+  /** Version of the base protocol. `auto`: told by the server's greeting. @default 'auto' */
+  protocol: ProtocolVersion | 'auto';
+  /**
+   * How payloads travel between two ends of this package. `auto`: those that hold binary as MessagePack, all else as
+   * JSON. `msgpack` or a codec of one's own: all of them. Only where both ends have the codec; else JSON. @default 'auto'
+   */
+  codec: CodecChoice;
+  /** Whether integers beyond 2^53 are BigInts, with all their digits, and BigInts may be sent. @default false */
+  bigint: boolean;
   /** @default 'auto' */
   eventsAs: EventsAs;
   /** Limit on one message in bytes, both ways. @default 16777216 (16 MiB) */
@@ -99,6 +111,9 @@ export const CLIENT_DEFAULTS: Readonly<ClientSettings> = {
   idleTimeoutMs: 0,
   connectTimeoutMs: 5_000,
   awaitGreeting: true,
+  protocol: 'auto',
+  codec: 'auto',
+  bigint: false,
   eventsAs: 'auto',
   maxFrameBytes: 16 * MIB,
   frameTimeoutMs: 30_000,
@@ -131,6 +146,9 @@ const RULES: Rules<ClientSettings> = {
   idleTimeoutMs: milliseconds(0),
   connectTimeoutMs: milliseconds(1),
   awaitGreeting: aBoolean,
+  protocol: oneOf('auto', 'v2', 'v1'),
+  codec: aCodec,
+  bigint: aBoolean,
   eventsAs: oneOf('auto', 'push', 'request'),
   maxFrameBytes: atLeast(1_024),
   frameTimeoutMs: milliseconds(0),

@@ -65,3 +65,29 @@ export function oneOf(...values: readonly string[]): Rule {
 
 export const aBoolean: Rule = { expected: 'true or false', accepts: (value) => typeof value === 'boolean' };
 export const aString: Rule = { expected: 'a string', accepts: (value) => typeof value === 'string' };
+
+/** At least one of these, none of them twice. */
+export function someOf(...values: readonly string[]): Rule {
+  return {
+    expected: `an array of ${values.map((value) => `"${value}"`).join(' or ')}`,
+    accepts: (value) =>
+      Array.isArray(value) &&
+      value.length > 0 &&
+      value.every((item) => values.includes(item as string)) &&
+      new Set(value).size === value.length,
+  };
+}
+
+export const aCodec: Rule = {
+  expected: '"auto", "json", "msgpack" or an object { name, encode, decode }',
+  accepts: (value) => {
+    if (typeof value === 'string') return ['auto', 'json', 'msgpack'].includes(value);
+    const codec = value as Partial<Record<'name' | 'encode' | 'decode', unknown>> | null;
+    return (
+      typeof codec === 'object' &&
+      typeof codec?.name === 'string' &&
+      typeof codec.encode === 'function' &&
+      typeof codec.decode === 'function'
+    );
+  },
+};

@@ -1,11 +1,15 @@
+import type { ProtocolVersion } from '../protocol/dialect.js';
+import type { CodecChoice } from '../protocol/payload.js';
 import { resolveEndpoint, type Endpoint, type ServerEndpointOptions } from './endpoint.js';
 import {
   aBoolean,
+  aCodec,
   aString,
   atLeast,
   milliseconds,
   oneOf,
   resolveTable,
+  someOf,
   type Given,
   type Rules,
 } from './rules.js';
@@ -53,6 +57,27 @@ export interface ServerResume {
 export interface ServerSettings {
   /** Told to every client in the greeting. @default '' */
   accountId: string;
+  /** The versions of the base protocol whose clients are served, all on one socket. @default ['v2', 'v1'] */
+  protocols: readonly ProtocolVersion[];
+  /**
+   * Whether results to V1 clients also stand in `message`, as `{ data }`: the later V1 Python client fails at every
+   * other result. @default false
+   */
+  v1ResultInMessage: boolean;
+  /**
+   * Silence after which a client that has never sent a byte is disconnected; it may be a V1 client that only listens.
+   * With `protocols: ['v2']`, `heartbeat.timeoutMs` counts from the start. Milliseconds, 0 for never. @default 0
+   */
+  silentPeerTimeoutMs: number;
+  /** Of such clients; more of them are disconnected after `heartbeat.timeoutMs`. @default 1000 */
+  maxSilentPeers: number;
+  /**
+   * How payloads travel between two ends of this package. `auto`: those that hold binary as MessagePack, all else as
+   * JSON. `msgpack` or a codec of one's own: all of them. Only where both ends have the codec; else JSON. @default 'auto'
+   */
+  codec: CodecChoice;
+  /** Whether integers beyond 2^53 are BigInts, with all their digits, and BigInts may be sent. @default false */
+  bigint: boolean;
   /** @default 'concurrent' */
   handling: Handling;
   /** Limit on one message in bytes, both ways. @default 16777216 (16 MiB) */
@@ -105,6 +130,12 @@ const MIB = 1024 * 1024;
 
 export const SERVER_DEFAULTS: Readonly<ServerSettings> = {
   accountId: '',
+  protocols: ['v2', 'v1'],
+  v1ResultInMessage: false,
+  silentPeerTimeoutMs: 0,
+  maxSilentPeers: 1_000,
+  codec: 'auto',
+  bigint: false,
   handling: 'concurrent',
   maxFrameBytes: 16 * MIB,
   frameTimeoutMs: 30_000,
@@ -144,6 +175,12 @@ export const RESUME_DEFAULTS: Readonly<ServerResume> = {
 
 const RULES: Rules<ServerSettings> = {
   accountId: aString,
+  protocols: someOf('v2', 'v1'),
+  v1ResultInMessage: aBoolean,
+  silentPeerTimeoutMs: milliseconds(0),
+  maxSilentPeers: atLeast(0),
+  codec: aCodec,
+  bigint: aBoolean,
   handling: oneOf('concurrent', 'sequential'),
   maxFrameBytes: atLeast(1_024),
   frameTimeoutMs: milliseconds(0),

@@ -1,5 +1,6 @@
 import { asciiJson, encodeFrame, type Frame } from './frame-writer.js';
-import { MAX_DEPTH } from './json-codec.js';
+import { MAX_DEPTH, type JsonRules } from './json-codec.js';
+import type { Payload } from './payload.js';
 import { formatTimestamp } from './timestamp.js';
 
 /**
@@ -18,13 +19,13 @@ export function extra(key: string, value: unknown): string {
 export function encodeRequest(
   id: string,
   type: string,
-  json: string,
+  payload: Payload,
   extras: string,
   maxFrameBytes: number,
 ): Frame {
   return encodeFrame(
     `{"msg_type":"request","request_id":"${id}","data":{"type":${typeJson(type)},"data":`,
-    json,
+    payload,
     `},${trailer(extras)}`,
     maxFrameBytes,
   );
@@ -33,23 +34,23 @@ export function encodeRequest(
 export function encodePush(
   id: string,
   type: string,
-  json: string,
+  payload: Payload,
   extras: string,
   maxFrameBytes: number,
 ): Frame {
   return encodeFrame(
     `{"msg_type":"push","request_id":"${id}","data":{"type":${typeJson(type)},"data":`,
-    json,
+    payload,
     `},${trailer(extras)}`,
     maxFrameBytes,
   );
 }
 
 /** @param id the request's id, whatever it was: it goes back unchanged */
-export function encodeResponse(id: unknown, json: string, extras: string, maxFrameBytes: number): Frame {
+export function encodeResponse(id: unknown, payload: Payload, extras: string, maxFrameBytes: number): Frame {
   return encodeFrame(
     `{"msg_type":"response","request_id":${idJson(id)},"data":`,
-    json,
+    payload,
     `,${trailer(extras)}`,
     maxFrameBytes,
   );
@@ -87,39 +88,29 @@ export function encodeNotice(id: string, text: string, detail: { readonly code: 
   );
 }
 
-/** The server's first frame. `caps` and `max_frame_bytes` are for upgraded clients; others ignore them. */
-export interface Greeting {
-  readonly account_id: string;
-  readonly conn_id: string;
-  readonly caps: readonly string[];
-  readonly max_frame_bytes: number;
-}
-
-export function encodeGreeting(greeting: Greeting): Frame {
-  return encodeResponse('', asciiJson(greeting), '', Infinity);
-}
-
 function trailer(extras: string): string {
   return `"timestamp":"${now()}","error":null${extras}}`;
 }
 
-function now(): string {
+export function now(): string {
   return formatTimestamp(Date.now());
 }
+
+const ANY_VALUE: JsonRules = { hasTags: false, isExact: true };
 
 /** Ids of our own and UUIDs need no escaping, which is worth knowing on every single answer. */
 const PLAIN_ID = /^[\w-]{1,64}$/;
 
-function idJson(id: unknown): string {
+export function idJson(id: unknown): string {
   // Whatever could be read can be sent back.
-  return typeof id === 'string' && PLAIN_ID.test(id) ? `"${id}"` : asciiJson(id, MAX_DEPTH);
+  return typeof id === 'string' && PLAIN_ID.test(id) ? `"${id}"` : asciiJson(id, MAX_DEPTH, ANY_VALUE);
 }
 
 /** An application has few patterns; their JSON form is kept. Bounded, since callers may make patterns up. */
 const typeJsonCache = new Map<string, string>();
 const CACHED_TYPES = 1_000;
 
-function typeJson(type: string): string {
+export function typeJson(type: string): string {
   let json = typeJsonCache.get(type);
   if (json === undefined) {
     json = asciiJson(type);

@@ -1,21 +1,66 @@
 import { FrameTooLargeError } from '../errors/protocol.errors.js';
 import { HEADER_BYTES } from './frame-reader.js';
-import { encodeJson } from './json-codec.js';
+import { encodeJson, type JsonRules } from './json-codec.js';
+import type { PackedPayload, Payload } from './payload.js';
 
 /**
  * One encoded frame, header included. Small pure-ASCII frames are strings in which each character is one
  * byte: such strings can be joined for nothing and are written without a Buffer. Everything else is bytes.
  */
-export type Frame = string | Buffer;
+export type Frame = string | Buffer | SplitFrame;
+
+/** A frame in two parts, so that its payload need not be copied behind its head. */
+export class SplitFrame {
+  readonly length: number;
+
+  constructor(
+    /** One byte per character. */
+    readonly head: string,
+    readonly body: Buffer,
+  ) {
+    this.length = head.length + body.length;
+  }
+}
+
+/** The first byte of a body whose payload a codec wrote. No JSON begins with it. */
+export const PACKED_MARK = 0x01;
+/** Of such a body, before its JSON: the mark and the length of the JSON. */
+export const PACKED_HEADER_BYTES = 5;
 
 /** Above this a string would be copied once more on its way to the kernel than a Buffer is. */
 const LARGEST_STRING_FRAME_BYTES = 8 * 1024;
 
 /**
+ * The frame of the body `head + payload + tail`. A payload in bytes stands last, behind the JSON with null in its place:
+ *
+ *     | length: u32 be | 0x01 | length of the JSON: u32 be | JSON | payload |
+ *
+ * @throws FrameTooLargeError (`notSent`) when the body exceeds `maxFrameBytes`.
+ */
+export function encodeFrame(head: string, payload: Payload, tail: string, maxFrameBytes: number): Frame {
+  return typeof payload === 'string'
+    ? encodeTextFrame(head, payload, tail, maxFrameBytes)
+    : encodePackedFrame(`${head}null${tail}`, payload, maxFrameBytes);
+}
+
+function encodePackedFrame(json: string, payload: PackedPayload, maxFrameBytes: number): SplitFrame {
+  const bodyBytes = PACKED_HEADER_BYTES + json.length + payload.length;
+  if (bodyBytes > maxFrameBytes)
+    throw new FrameTooLargeError(bodyBytes, maxFrameBytes, { delivery: 'notSent' });
+  const mark = String.fromCharCode(PACKED_MARK);
+  return new SplitFrame(header(bodyBytes) + mark + header(json.length) + json + payload.head, payload.bytes);
+}
+
+/**
  * The frame of the body `head + json + tail`. `head` and `tail` must be ASCII; `json` may be anything.
  * @throws FrameTooLargeError (`notSent`) when the body exceeds `maxFrameBytes`.
  */
-export function encodeFrame(head: string, json: string, tail: string, maxFrameBytes: number): Frame {
+export function encodeTextFrame(
+  head: string,
+  json: string,
+  tail: string,
+  maxFrameBytes: number,
+): string | Buffer {
   const jsonBytes = Buffer.byteLength(json);
   const bodyBytes = head.length + jsonBytes + tail.length;
   if (bodyBytes > maxFrameBytes)
@@ -33,8 +78,8 @@ export function encodeFrame(head: string, json: string, tail: string, maxFrameBy
 }
 
 /** `value` as JSON text in ASCII alone: everything else escaped, as the original writes it. @throws EncodeError */
-export function asciiJson(value: unknown, maxDepth?: number): string {
-  const json = encodeJson(value, maxDepth);
+export function asciiJson(value: unknown, maxDepth?: number, rules?: JsonRules): string {
+  const json = encodeJson(value, maxDepth, rules);
   return Buffer.byteLength(json) === json.length ? json : json.replace(NOT_ASCII, escape);
 }
 

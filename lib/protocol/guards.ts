@@ -23,6 +23,7 @@ const LONGEST_NAME = 200;
 
 export interface Hello {
   readonly name: string;
+  readonly caps: readonly string[];
   readonly accountId: string | undefined;
   readonly maxFrameBytes: number | undefined;
   /** Whether it follows the numbers of kept rooms. */
@@ -38,6 +39,7 @@ export function readHello(value: unknown): Hello | undefined {
   if (typeof name !== 'string' || !Array.isArray(caps)) return undefined;
   return {
     name: name.slice(0, LONGEST_NAME),
+    caps: caps.filter((cap): cap is string => typeof cap === 'string'),
     accountId: typeof accountId === 'string' ? accountId.slice(0, LONGEST_NAME) : undefined,
     maxFrameBytes: readInteger(maxFrameBytes),
     canResume: caps.includes('resume'),

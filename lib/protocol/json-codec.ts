@@ -1,4 +1,13 @@
 import { EncodeError, MalformedFrameError } from '../errors/protocol.errors.js';
+import {
+  hasBigIntJson,
+  markInteger,
+  markIntegers,
+  mayHoldLargeIntegers,
+  unmarkInteger,
+  unmarkIntegers,
+} from './exact-integers.js';
+import { setOwn, withoutBareNonNumbers } from './json-text.js';
 
 /** The key that marks binary in JSON: `{"__bytes__": "<hex>"}`. Peers replace such an object by its bytes. */
 export const BYTES_KEY = '__bytes__';
@@ -12,47 +21,98 @@ export const MAX_VALUE_DEPTH = MAX_DEPTH - 10;
 /** A text this short cannot hold more than {@link MAX_DEPTH} levels: each costs two brackets. */
 const TOO_SHORT_TO_BE_DEEP = 2 * MAX_DEPTH;
 
+/** What a JSON text means beyond JSON. */
+export interface JsonRules {
+  /** Whether `{"__bytes__": hex}` is binary when read; if not, it is an object like any other, and may be sent. */
+  readonly hasTags: boolean;
+  /** Whether integers beyond 2^53 are BigInts, with all their digits. */
+  readonly isExact: boolean;
+}
+
+export const PLAIN_JSON: JsonRules = { hasTags: true, isExact: false };
+
 /**
  * `value` as JSON text. Buffers, typed arrays and ArrayBuffers become `{"__bytes__": hex}` at any depth;
  * NaN, infinities and undefined become null.
- * @throws EncodeError for what JSON cannot carry: circular or too deep, BigInt, an own key `__bytes__`.
+ * @throws EncodeError for what JSON cannot carry: circular or too deep, an own key `__bytes__`, and a BigInt unless
+ * the rules allow it.
  */
-export function encodeJson(value: unknown, maxDepth = MAX_VALUE_DEPTH): string {
+export function encodeJson(value: unknown, maxDepth = MAX_VALUE_DEPTH, rules = PLAIN_JSON): string {
   try {
-    const plain = holdsBinary(value, maxDepth) ? tagBinary(value, '', maxDepth) : value;
-    // Undefined for what has no JSON form at all: undefined itself, a function, a symbol.
-    return (JSON.stringify(plain) as string | undefined) ?? 'null';
+    return holdsBinary(value, maxDepth, rules.hasTags)
+      ? encodeTagged(value, maxDepth, rules)
+      : encodePlain(value, maxDepth, rules);
   } catch (error) {
-    if (error instanceof EncodeError) throw error;
-    throw new EncodeError((error as Error).message.split('\n', 1)[0] ?? 'it has no JSON form', {
-      cause: error,
-    });
+    throw asEncodeError(error);
   }
+}
+
+/** @param value known to hold no binary, nor anything that must not be sent */
+export function encodePlain(value: unknown, maxDepth: number, rules: JsonRules): string {
+  if (!rules.isExact) return stringify(value);
+  // An application may have taught JSON to write BigInts as strings.
+  if (hasBigIntJson()) return encodeTagged(value, maxDepth, rules);
+  try {
+    return stringify(value);
+  } catch {
+    return encodeTagged(value, maxDepth, rules);
+  }
+}
+
+/** Slower: of a copy in which everything that JSON does not know has been replaced. */
+export function encodeTagged(value: unknown, maxDepth: number, rules: JsonRules): string {
+  const text = stringify(tagBinary(value, '', maxDepth, rules));
+  return rules.isExact ? unmarkIntegers(text) : text;
+}
+
+/** Whatever went wrong in writing a value. */
+export function asEncodeError(error: unknown): EncodeError {
+  if (error instanceof EncodeError) return error;
+  const { message } = error as Error;
+  return new EncodeError(message.split('\n', 1)[0] ?? 'it has no JSON form', { cause: error });
 }
 
 /**
  * The value of a JSON text, with tagged binary as Buffers.
  * @throws MalformedFrameError for no JSON, bad binary or more than {@link MAX_DEPTH} levels.
  */
-export function decodeJson(text: string): unknown {
+export function decodeJson(text: string, rules = PLAIN_JSON): unknown {
+  if (rules.isExact && mayHoldLargeIntegers(text)) return decodeExact(text, rules);
   const value = parse(text);
   // The tag's key may be written with escapes, of which every one of its characters begins so.
-  const mayHoldTags = text.includes(BYTES_KEY) || text.includes('\\u00');
-  return mayHoldTags || text.length > TOO_SHORT_TO_BE_DEEP ? reviveBinary(value, MAX_DEPTH) : value;
+  const mayHoldTags = rules.hasTags && (text.includes(BYTES_KEY) || text.includes('\\u00'));
+  return mayHoldTags || text.length > TOO_SHORT_TO_BE_DEEP ? revive(value, MAX_DEPTH, rules) : value;
+}
+
+function decodeExact(text: string, rules: JsonRules): unknown {
+  let value: unknown;
+  try {
+    value = parse(markIntegers(text));
+  } catch {
+    // Without its cause, which would quote the marks: nobody may ever see one.
+    throw new MalformedFrameError('not JSON');
+  }
+  return revive(value, MAX_DEPTH, rules);
+}
+
+function stringify(value: unknown): string {
+  // Undefined for what has no JSON form at all: undefined itself, a function, a symbol.
+  return (JSON.stringify(value) as string | undefined) ?? 'null';
 }
 
 /**
  * `JSON.stringify` would write a Buffer as `{"type":"Buffer",…}` and a typed array as an object of numbers,
  * and offers no cheap way to step in; so values are looked through first. Also finds what must not be sent.
  * @param levels how many the value may have
+ * @param hasTags whether the tag's key is reserved
  */
-function holdsBinary(value: unknown, levels: number): boolean {
+export function holdsBinary(value: unknown, levels: number, hasTags: boolean): boolean {
   if (typeof value !== 'object' || value === null) return false;
   if (levels === 0) throw tooDeep();
   if (Array.isArray(value)) {
     for (let i = 0; i < value.length; i++) {
       const item: unknown = value[i];
-      if (typeof item === 'object' && item !== null && holdsBinary(item, levels - 1)) return true;
+      if (typeof item === 'object' && item !== null && holdsBinary(item, levels - 1, hasTags)) return true;
     }
     return false;
   }
@@ -60,62 +120,65 @@ function holdsBinary(value: unknown, levels: number): boolean {
   // What toJSON() gives is only known by calling it, which the careful path does.
   if (typeof (value as { toJSON?: unknown }).toJSON === 'function') return !(value instanceof Date);
   for (const key in value) {
-    if (key === BYTES_KEY && Object.hasOwn(value, key)) throw reservedKey();
+    if (key === BYTES_KEY && hasTags && Object.hasOwn(value, key)) throw reservedKey();
     const item = (value as Record<string, unknown>)[key];
-    if (typeof item === 'object' && item !== null && holdsBinary(item, levels - 1)) return true;
+    if (typeof item === 'object' && item !== null && holdsBinary(item, levels - 1, hasTags)) return true;
   }
   return false;
 }
 
 /** A copy of `value` in which all binary is tagged; everything else as `JSON.stringify` would see it. */
-function tagBinary(value: unknown, key: string, levels: number): unknown {
+function tagBinary(value: unknown, key: string, levels: number, rules: JsonRules): unknown {
+  if (typeof value === 'bigint') return rules.isExact ? markInteger(value) : value;
   if (typeof value !== 'object' || value === null) return value;
   if (levels === 0) throw tooDeep();
   if (isBinary(value)) return { [BYTES_KEY]: toBuffer(value).toString('hex') };
   const { toJSON } = value as { toJSON?: unknown };
   return typeof toJSON === 'function'
-    ? tagReplaced(toJSON.call(value, key), levels)
-    : tagItems(value, levels);
+    ? tagReplaced(toJSON.call(value, key), levels, rules)
+    : tagItems(value, levels, rules);
 }
 
 /** What a `toJSON()` gave. As with `JSON.stringify`, a `toJSON()` that this one has in its turn is not called. */
-function tagReplaced(value: unknown, levels: number): unknown {
+function tagReplaced(value: unknown, levels: number, rules: JsonRules): unknown {
+  if (typeof value === 'bigint' && rules.isExact) return markInteger(value);
   if (typeof value !== 'object' || value === null) return value;
-  return isBinary(value) ? { [BYTES_KEY]: toBuffer(value).toString('hex') } : tagItems(value, levels);
+  return isBinary(value) ? { [BYTES_KEY]: toBuffer(value).toString('hex') } : tagItems(value, levels, rules);
 }
 
-function tagItems(value: object, levels: number): unknown {
-  if (Array.isArray(value)) return value.map((item, index) => tagBinary(item, String(index), levels - 1));
+function tagItems(value: object, levels: number, rules: JsonRules): unknown {
+  if (Array.isArray(value))
+    return value.map((item, index) => tagBinary(item, String(index), levels - 1, rules));
   if (isBoxed(value)) return value;
   // fromEntries defines an own `__proto__` where an assignment would change the prototype.
   return Object.fromEntries(
     Object.entries(value).map(([name, item]) => {
-      if (name === BYTES_KEY) throw reservedKey();
+      if (name === BYTES_KEY && rules.hasTags) throw reservedKey();
       // Functions are left out anyway, and a copied `toJSON` would be called on the copy.
-      return [name, typeof item === 'function' ? undefined : tagBinary(item, name, levels - 1)];
+      return [name, typeof item === 'function' ? undefined : tagBinary(item, name, levels - 1, rules)];
     }),
   );
 }
 
-function tooDeep(): EncodeError {
+export function tooDeep(): EncodeError {
   return new EncodeError(`it is circular or nested deeper than ${MAX_VALUE_DEPTH} levels`);
 }
 
-function reservedKey(): EncodeError {
+export function reservedKey(): EncodeError {
   return new EncodeError(`the key "${BYTES_KEY}" is reserved for binary; send a Buffer or rename it`);
 }
 
-function isBoxed(value: object): boolean {
+export function isBoxed(value: object): boolean {
   return (
     value instanceof Number || value instanceof String || value instanceof Boolean || value instanceof BigInt
   );
 }
 
-function isBinary(value: object): value is ArrayBufferView | ArrayBufferLike {
+export function isBinary(value: object): value is ArrayBufferView | ArrayBufferLike {
   return ArrayBuffer.isView(value) || value instanceof ArrayBuffer || value instanceof SharedArrayBuffer;
 }
 
-function toBuffer(value: ArrayBufferView | ArrayBufferLike): Buffer {
+export function toBuffer(value: ArrayBufferView | ArrayBufferLike): Buffer {
   return ArrayBuffer.isView(value)
     ? Buffer.from(value.buffer, value.byteOffset, value.byteLength)
     : Buffer.from(value as ArrayBuffer);
@@ -132,62 +195,25 @@ function parse(text: string): unknown {
   }
 }
 
-const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
-const BARE_NON_NUMBER = /-?\bInfinity\b|\bNaN\b/g;
-
-/**
- * Some Python writers emit bare `NaN` and `Infinity`, which is not JSON. They read as null here. Strings are
- * stepped over by hand: one pattern for both would take quadratic time over a string that does not end.
- */
-function withoutBareNonNumbers(text: string): string | undefined {
-  if (!text.includes('NaN') && !text.includes('Infinity')) return undefined;
-  let repaired = '';
-  let position = 0;
-  while (position < text.length) {
-    const quote = text.indexOf('"', position);
-    const outsideEnd = quote < 0 ? text.length : quote;
-    repaired += text.slice(position, outsideEnd).replace(BARE_NON_NUMBER, 'null');
-    position = quote < 0 ? outsideEnd : endOfString(text, quote);
-    repaired += text.slice(outsideEnd, position);
-  }
-  return repaired === text ? undefined : repaired;
-}
-
-/** The position behind the string that begins at `quote`. */
-function endOfString(text: string, quote: number): number {
-  for (let i = quote + 1; i < text.length; i++) {
-    const character = text.charCodeAt(i);
-    if (character === BACKSLASH) i++;
-    else if (character === QUOTE) return i + 1;
-  }
-  return text.length;
-}
-
-function reviveBinary(value: unknown, levels: number): unknown {
+/** Puts in place what the text could only mark: binary, and integers beyond 2^53. Also finds what is too deep. */
+function revive(value: unknown, levels: number, rules: JsonRules): unknown {
+  if (typeof value === 'string') return rules.isExact ? unmarkInteger(value) : value;
   if (typeof value !== 'object' || value === null) return value;
   if (levels === 0) throw new MalformedFrameError(`nested deeper than ${MAX_DEPTH} levels`);
   if (Array.isArray(value)) {
     for (let i = 0; i < value.length; i++) {
       const item: unknown = value[i];
-      if (typeof item === 'object' && item !== null) value[i] = reviveBinary(item, levels - 1);
+      const revived = revive(item, levels - 1, rules);
+      if (revived !== item) value[i] = revived;
     }
     return value;
   }
   const record = value as Record<string, unknown>;
-  if (Object.hasOwn(record, BYTES_KEY)) return bytesFromHex(record[BYTES_KEY]);
+  if (rules.hasTags && Object.hasOwn(record, BYTES_KEY)) return bytesFromHex(record[BYTES_KEY]);
   for (const key of Object.keys(record)) {
     const item = record[key];
-    if (typeof item !== 'object' || item === null) continue;
-    const revived = reviveBinary(item, levels - 1);
-    if (revived === item) continue;
-    // Not an assignment: the key may be `__proto__`.
-    Object.defineProperty(record, key, {
-      value: revived,
-      writable: true,
-      enumerable: true,
-      configurable: true,
-    });
+    const revived = revive(item, levels - 1, rules);
+    if (revived !== item) setOwn(record, key, revived);
   }
   return record;
 }

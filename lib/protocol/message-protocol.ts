@@ -1,24 +1,27 @@
 import { isAscii, isUtf8 } from 'node:buffer';
 import { MalformedFrameError } from '../errors/protocol.errors.js';
 import { HEADER_BYTES } from './frame-reader.js';
-import { encodeFrame } from './frame-writer.js';
-import { decodeJson, encodeJson } from './json-codec.js';
+import { encodeTextFrame } from './frame-writer.js';
+import { decodeJson, encodeJson, type JsonRules } from './json-codec.js';
 import { isMessageBody, type MessageBody } from './message-body.js';
 
 /**
- * The message in the bytes `start` to `end`.
+ * The JSON value in the bytes `start` to `end`.
  * @throws MalformedFrameError for anything a V2 peer closes its connection on.
  */
-export function decodeBody(bytes: Buffer, start: number, end: number): MessageBody {
+export function decodeValue(bytes: Buffer, start: number, end: number, rules?: JsonRules): unknown {
   if (start === end) throw new MalformedFrameError('empty');
   const text = readText(bytes, start, end);
   // Invalid UTF-8 reads as U+FFFD, which a peer may also have meant; only then the bytes are looked at again.
   if (text.includes('\ufffd') && !isUtf8(bytes.subarray(start, end)))
     throw new MalformedFrameError('not UTF-8');
-  const body = decodeJson(text);
-  if (!isMessageBody(body))
-    throw new MalformedFrameError('no message: a required key is missing or msg_type is unknown');
-  return body;
+  return decodeJson(text, rules);
+}
+
+/** @throws MalformedFrameError if it is no V2 message */
+export function asMessageBody(value: unknown): MessageBody {
+  if (isMessageBody(value)) return value;
+  throw new MalformedFrameError('no message: a required key is missing or msg_type is unknown');
 }
 
 /** Above this, finding out that a text is ASCII costs less than reading it as UTF-8. */
@@ -36,7 +39,7 @@ const LARGEST_LENGTH = 0xffff_ffff;
 export const MessageProtocol = {
   /** The frame of `body`, header included. @throws EncodeError */
   encode(body: MessageBody): Buffer {
-    const frame = encodeFrame('', encodeJson(body), '', LARGEST_LENGTH);
+    const frame = encodeTextFrame('', encodeJson(body), '', LARGEST_LENGTH);
     return typeof frame === 'string' ? Buffer.from(frame, 'latin1') : frame;
   },
 
@@ -47,6 +50,6 @@ export const MessageProtocol = {
   decode(bytes: Buffer): MessageBody | undefined {
     if (bytes.length < HEADER_BYTES) return undefined;
     const end = HEADER_BYTES + bytes.readUInt32BE(0);
-    return end > bytes.length ? undefined : decodeBody(bytes, HEADER_BYTES, end);
+    return end > bytes.length ? undefined : asMessageBody(decodeValue(bytes, HEADER_BYTES, end));
   },
 } as const;

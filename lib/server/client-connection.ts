@@ -1,4 +1,5 @@
 import type { CallChannel } from '../calls/call-channel.js';
+import type { ProtocolVersion } from '../protocol/dialect.js';
 import type { Metadata } from '../protocol/guards.js';
 import type { SlowConsumerPolicy } from './push-queue.js';
 
@@ -26,8 +27,8 @@ export interface ClientConnection {
   readonly id: string;
   /** Whether the client is one of ours: it understands streams, cancellation, metadata and the like. */
   readonly isUpgraded: boolean;
-  /** Version of the base protocol. */
-  readonly protocolVersion: 'v2';
+  /** Version of the base protocol; undefined until the client has sent its first frame. */
+  readonly protocolVersion: ProtocolVersion | undefined;
   /** What an upgraded client said of itself. */
   readonly clientName: string | undefined;
   /** The account an upgraded client said it belongs to. */

@@ -1,5 +1,5 @@
 import { InvalidOptionError } from '../errors/option.errors.js';
-import type { Frame } from '../protocol/frame-writer.js';
+import type { PushFrames } from '../protocol/push-frames.js';
 import { LONGEST_ROOM_NAME, type RoomPosition } from '../protocol/room-positions.js';
 import type { ServerResume } from '../options/server-options.js';
 import type { ClientConnection } from './client-connection.js';
@@ -73,15 +73,15 @@ export class KeptRooms {
   /** Numbers a push to these rooms and keeps it. If `encode` throws, nothing has happened. */
   keep(
     rooms: readonly string[],
-    encode: (seq: readonly RoomPosition[]) => Frame,
+    encode: (seq: readonly RoomPosition[]) => PushFrames,
     excluded: ReadonlySet<ResumeSession>,
     isForPresent: boolean,
   ): KeptPush {
     const logs = rooms.map((room) => this.log(room));
     const seq = logs.map(({ position }) => ({ ...position, n: position.n + 1 }));
-    const frame = encode(seq);
+    const frames = encode(seq);
     const push = {
-      frame,
+      frames,
       seq,
       ordinal: ++this.ordinal,
       pushedAt: performance.now(),

@@ -1,5 +1,6 @@
 import { connect } from 'node:net';
 import { Connection } from '../connection/connection.js';
+import { ANY_SERVER } from '../protocol/dialects.js';
 import { readGreeting, type GreetingInfo } from '../protocol/guards.js';
 
 /** What answers at a socket path: nobody any more, nothing at all, or a server, described for people. */
@@ -31,6 +32,7 @@ export function probePath(path: string, timeoutMs: number): Promise<ProbeResult>
       },
       path,
       MAX_GREETING_BYTES,
+      ANY_SERVER,
     );
     // A process that was busy for longer finds its timers first; what came meanwhile is read before the immediate.
     const timer = setTimeout(

@@ -6,6 +6,7 @@ import {
 } from '../errors/connection.errors.js';
 import { HEADER_BYTES } from '../protocol/frame-reader.js';
 import type { Frame } from '../protocol/frame-writer.js';
+import type { PushFrames } from '../protocol/push-frames.js';
 import { MessageType } from '../protocol/message-body.js';
 import type { RoomPosition } from '../protocol/room-positions.js';
 import type { ClientConnection } from './client-connection.js';
@@ -45,10 +46,6 @@ export class PeerPushes implements PushQueueOwner, PeerResumeOwner {
 
   get isHeld(): boolean {
     return this.queue.isHeld;
-  }
-
-  get maxFrameBytes(): number {
-    return this.peer.maxFrameBytes + HEADER_BYTES;
   }
 
   get queuedBytes(): number {
@@ -93,21 +90,29 @@ export class PeerPushes implements PushQueueOwner, PeerResumeOwner {
 
   /** @param seq its places in kept rooms */
   offer(
-    frame: Frame,
+    frame: Frame | undefined,
     policy: SlowConsumerPolicy,
     key: string | undefined,
     seq: readonly RoomPosition[] | undefined,
   ): boolean {
-    const isTaken =
-      this.connection.isOpen && frame.length <= this.maxFrameBytes && this.queue.offer(frame, policy, key);
-    if (!isTaken && seq !== undefined) this.resume.onMissed(seq);
-    return isTaken;
+    const isOffered =
+      frame !== undefined &&
+      this.connection.isOpen &&
+      this.isTaken(frame) &&
+      this.queue.offer(frame, policy, key);
+    if (!isOffered && seq !== undefined) this.resume.onMissed(seq);
+    return isOffered;
   }
 
   /** A push to kept rooms is not for this client; its numbers are. */
   skip(seq: readonly RoomPosition[], policy: SlowConsumerPolicy): void {
     const frame = this.resume.skipOf(seq);
     if (frame !== undefined) this.offer(frame, policy, undefined, seq);
+  }
+
+  frameOf(frames: PushFrames): Frame | undefined {
+    const frame = frames.for(this.peer.dialect);
+    return frame !== undefined && this.isTaken(frame) ? frame : undefined;
   }
 
   enqueue(frame: Frame): void {
@@ -123,6 +128,11 @@ export class PeerPushes implements PushQueueOwner, PeerResumeOwner {
   /** Nothing follows. */
   flush(): void {
     this.queue.flush();
+  }
+
+  /** Whether its client takes so large a frame. */
+  private isTaken(frame: Frame): boolean {
+    return frame.length <= this.peer.maxFrameBytes + HEADER_BYTES;
   }
 
   sendPush(frame: Frame): void {

@@ -1,4 +1,5 @@
 import type { Frame } from '../protocol/frame-writer.js';
+import type { PushFrames } from '../protocol/push-frames.js';
 import { encodeHeartbeat, extra } from '../protocol/envelope.js';
 import {
   readResumeRequest,
@@ -18,8 +19,8 @@ export interface PeerResumeOwner {
   readonly client: ClientConnection;
   readonly isOpen: boolean;
   readonly rooms: ReadonlySet<string>;
-  /** The largest frame its client takes, header included. */
-  readonly maxFrameBytes: number;
+  /** As its client takes it; undefined if it does not. */
+  frameOf(frames: PushFrames): Frame | undefined;
   /** Pushes wait for the client to read. */
   readonly isHeld: boolean;
   /** Makes it a member, no more. */
@@ -200,11 +201,17 @@ export class PeerResume implements SessionHolder {
     const { session } = this;
     if (session === undefined || rooms.length === 0) return;
     const logs = rooms.map((room) => this.kept.log(room));
-    const plan = planReplay(logs, session, this.told, this.owner.maxFrameBytes);
+    const plan = planReplay(
+      logs,
+      session,
+      this.told,
+      ({ frames }) => this.owner.frameOf(frames) !== undefined,
+    );
     this.owner.enqueue(noticeOf({ positions: plan.before }));
     for (const push of plan.pushes) {
       const isDone = push.excluded.has(session) || this.isCovered(push);
-      this.owner.enqueue((isDone ? this.skipOf(push.seq) : undefined) ?? push.frame);
+      const frame = (isDone ? this.skipOf(push.seq) : undefined) ?? this.owner.frameOf(push.frames);
+      if (frame !== undefined) this.owner.enqueue(frame);
     }
     for (const { room, n } of [...plan.before].reverse()) this.covered.set(room, n);
     if (plan.after.length > 0) this.owner.enqueue(noticeOf({ positions: plan.after }));

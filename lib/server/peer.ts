@@ -9,11 +9,13 @@ import { ConnectionLostError, PeerSilentError, SendQueueFullError } from '../err
 import { CallCancelledError } from '../errors/call.errors.js';
 import { FrameTimeoutError } from '../errors/protocol.errors.js';
 import type { ResolvedServerOptions } from '../options/server-options.js';
-import { CAPABILITIES } from '../protocol/capabilities.js';
-import { encodeGreeting, encodeHeartbeat, encodeNotice, extra } from '../protocol/envelope.js';
+import type { Dialect, ProtocolVersion } from '../protocol/dialect.js';
+import type { ServerDialects } from '../protocol/dialects.js';
+import { extra } from '../protocol/envelope.js';
 import type { Frame } from '../protocol/frame-writer.js';
 import { readHello, readInteger } from '../protocol/guards.js';
 import { MessageType, type MessageBody } from '../protocol/message-body.js';
+import type { PushFrames } from '../protocol/push-frames.js';
 import type { RoomPosition } from '../protocol/room-positions.js';
 import { BeatLimiter } from './beat-limiter.js';
 import type { Caller, PushOptions, PushOutcome } from './client-connection.js';
@@ -24,6 +26,7 @@ import { PushOperator } from './push.js';
 import type { SlowConsumerPolicy } from './push-queue.js';
 import type { ResumeSession } from './resume-sessions.js';
 import type { ConnectionStats } from './server-reports.js';
+import type { SilentPeers } from './silent-peers.js';
 
 /** What a peer tells the server it belongs to. */
 export interface PeerOwner extends PeerPushesOwner {
@@ -43,6 +46,8 @@ export interface PeerOwner extends PeerPushesOwner {
   onIdle(peer: Peer): void;
   /** Once, last but for calls that go on without it. `cause` is undefined after an ordinary end. */
   onClosed(peer: Peer, cause: Error | undefined): void;
+  readonly dialects: ServerDialects;
+  readonly silentPeers: SilentPeers;
   /** Set if calls that clients repeat are recognised. */
   readonly deduplicator: Deduplicator | undefined;
 }
@@ -57,7 +62,6 @@ const HOLD_BACK_BYTES = 1024 * 1024;
 /** The server's view of one client: greeting, version, heartbeats, and the calls it has made. */
 export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, HalfOpenPeer {
   readonly connectedAt = Date.now();
-  readonly protocolVersion = 'v2';
   isUpgraded = false;
   clientName: string | undefined;
   accountId: string | undefined;
@@ -82,7 +86,13 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, HalfOpenP
     private readonly owner: PeerOwner,
   ) {
     this.maxFrameBytes = options.maxFrameBytes;
-    this.connection = new Connection(socket, this, `client ${id}`, options.maxFrameBytes);
+    this.connection = new Connection(
+      socket,
+      this,
+      `client ${id}`,
+      options.maxFrameBytes,
+      owner.dialects.first,
+    );
     this.calls = new CallQueue(
       {
         maxConcurrent: options.handling === 'sequential' ? 1 : options.maxConcurrentPerConnection,
@@ -97,18 +107,29 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, HalfOpenP
     const { enabled, intervalMs, timeoutMs } = options.heartbeat;
     this.heartbeat = new Heartbeat(this, {
       beatIntervalMs: enabled ? intervalMs : 0,
-      silenceTimeoutMs: enabled ? timeoutMs : 0,
+      silenceTimeoutMs: enabled
+        ? Math.min(timeoutMs || Infinity, options.silentPeerTimeoutMs || Infinity)
+        : 0,
       frameTimeoutMs: options.frameTimeoutMs,
     });
     this.heartbeat.start();
     this.connection.send(
-      encodeGreeting({
-        account_id: options.accountId,
+      owner.dialects.greeting({
         conn_id: id,
-        caps: options.takeOver ? [...CAPABILITIES, 'take_over'] : CAPABILITIES,
+        caps: options.takeOver
+          ? [...owner.dialects.v2.capabilities, 'take_over']
+          : owner.dialects.v2.capabilities,
         max_frame_bytes: options.maxFrameBytes,
       }),
     );
+  }
+
+  get dialect(): Dialect {
+    return this.connection.dialect;
+  }
+
+  get protocolVersion(): ProtocolVersion | undefined {
+    return this.dialect.version;
   }
 
   get rooms(): Set<string> {
@@ -191,14 +212,14 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, HalfOpenP
     this.pushes.leave(rooms);
   }
 
-  /** False if the push was dropped, by its policy or because the connection is gone. */
+  /** False if the push was dropped: by its policy, or because it cannot be sent to this client. */
   offerPush(
-    frame: Frame,
+    frames: PushFrames,
     policy: SlowConsumerPolicy,
     key: string | undefined,
     seq?: readonly RoomPosition[],
   ): boolean {
-    return this.pushes.offer(frame, policy, key, seq);
+    return this.pushes.offer(frames.for(this.dialect), policy, key, seq);
   }
 
   /** A push to kept rooms that is not for it. */
@@ -255,7 +276,8 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, HalfOpenP
 
   /** An `error` frame without an id, which plain clients ignore. */
   notify(code: string, text: string): void {
-    this.sendFrame(encodeNotice('', text, { code }), MessageType.Error);
+    const frame = this.dialect.notice('', text, { code });
+    if (frame !== undefined) this.sendFrame(frame, MessageType.Error);
   }
 
   onMessage(body: MessageBody, bytes: number): void {
@@ -294,6 +316,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, HalfOpenP
 
   onClose(cause: Error | undefined): void {
     this.heartbeat.stop();
+    this.owner.silentPeers.release(this);
     this.halfOpenWatch?.stop();
     clearTimeout(this.leaveTimer);
     this.pushes.resume.park();
@@ -313,24 +336,32 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, HalfOpenP
   }
 
   silenceLimitMs(): number {
+    const { enabled, timeoutMs } = this.options.heartbeat;
     // While we do not read from it, its silence is our doing.
-    return this.isPaused || !this.options.heartbeat.enabled ? 0 : this.options.heartbeat.timeoutMs;
+    if (this.isPaused || !enabled) return 0;
+    // A V1 client may listen for ever and never say a word.
+    if (this.bytesReceived === 0 && this.protocolVersion !== 'v2')
+      return this.owner.silentPeers.admit(this) ? this.options.silentPeerTimeoutMs : timeoutMs;
+    this.owner.silentPeers.release(this);
+    return this.dialect.hasHeartbeats && this.protocolVersion !== undefined ? timeoutMs : 0;
   }
 
   beat(): void {
     if (this.isBackedUp) return;
     if (this.isUpgraded) {
-      this.sendFrame(encodeHeartbeat(extra('probe', this.roundTrip.start())), MessageType.Heartbeat);
+      this.sendBeat(extra('probe', this.roundTrip.start()));
     } else if (this.isPaused) {
       this.sendBeat();
     }
   }
 
-  sendBeat(): void {
-    this.sendFrame(encodeHeartbeat(''), MessageType.Heartbeat);
+  sendBeat(extras = ''): void {
+    const frame = this.dialect.heartbeat(extras);
+    if (frame !== undefined) this.sendFrame(frame, MessageType.Heartbeat);
   }
 
   onSilent(limitMs: number): void {
+    if (this.bytesReceived === 0) this.notify('SILENT', 'Nothing was received on this connection.');
     this.destroy(new PeerSilentError(`client ${this.id}`, limitMs));
   }
 
@@ -421,7 +452,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, HalfOpenP
       this.owner.onTakeOverAsked(this);
       return;
     }
-    this.sendFrame(encodeHeartbeat(extra('probe_ack', readInteger(body.probe))), MessageType.Heartbeat);
+    this.sendBeat(extra('probe_ack', readInteger(body.probe)));
   }
 
   private upgrade(value: unknown): void {
@@ -430,6 +461,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, HalfOpenP
     this.isUpgraded = true;
     this.clientName = hello.name;
     this.accountId = hello.accountId;
+    this.connection.dialect = this.owner.dialects.v2.upgraded(hello.caps);
     this.maxFrameBytes = Math.min(this.maxFrameBytes, hello.maxFrameBytes ?? Infinity);
     this.owner.onUpgraded(this);
     if (hello.canResume) this.pushes.resume.begin(hello.resume);

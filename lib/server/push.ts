@@ -1,5 +1,5 @@
-import type { Frame } from '../protocol/frame-writer.js';
 import type { Metadata } from '../protocol/guards.js';
+import type { PushFrames } from '../protocol/push-frames.js';
 import type { RoomPosition } from '../protocol/room-positions.js';
 import type { ClientConnection, PushOptions, PushOutcome } from './client-connection.js';
 import type { KeptRooms } from './kept-rooms.js';
@@ -16,7 +16,7 @@ export interface PushSource {
   readonly peers: PeerRegistry;
   readonly kept: KeptRooms;
   /** @param seq its numbers in kept rooms @throws EncodeError, FrameTooLargeError */
-  encode(type: string, data: unknown, meta: Metadata | undefined, seq?: readonly RoomPosition[]): Frame;
+  encode(type: string, data: unknown, meta: Metadata | undefined, seq?: readonly RoomPosition[]): PushFrames;
 }
 
 const NOBODY: ReadonlySet<never> = new Set();
@@ -43,7 +43,7 @@ export class PushOperator {
   }
 
   /**
-   * Encoded once, however many receive it; a client that several targets name gets it once.
+   * Encoded once for each dialect, however many receive it; a client that several targets name gets it once.
    * @throws EncodeError, FrameTooLargeError, InvalidOptionError: nobody got anything
    */
   push(type: string, data: unknown, options: PushOptions = {}): PushOutcome {
@@ -51,13 +51,13 @@ export class PushOperator {
     const rooms = this.keptRooms();
     const excepted: ReadonlySet<Peer> =
       this.exceptions.length === 0 ? NOBODY : new Set(this.named(this.exceptions));
-    let frame: Frame;
+    let frames: PushFrames;
     let seq: readonly RoomPosition[] | undefined;
     if (rooms.length === 0) {
-      frame = this.source.encode(type, data, options.meta);
+      frames = this.source.encode(type, data, options.meta);
     } else {
       for (const room of rooms) this.source.kept.requireOrder(room, policy);
-      ({ frame, seq } = this.source.kept.keep(
+      ({ frames, seq } = this.source.kept.keep(
         rooms,
         (numbers) => this.source.encode(type, data, options.meta, numbers),
         this.exceptedSessions(excepted),
@@ -68,7 +68,7 @@ export class PushOperator {
     let recipients = 0;
     let dropped = 0;
     for (const peer of this.recipients(excepted)) {
-      if (peer.offerPush(frame, policy, key, seq)) recipients++;
+      if (peer.offerPush(frames, policy, key, seq)) recipients++;
       else dropped++;
     }
     if (seq !== undefined) for (const peer of excepted) peer.skipPush(seq, policy);

@@ -14,12 +14,13 @@ export interface Replay {
 /**
  * What these rooms have had since the client was there last. A push that went to several of them is in there once.
  * @param told what the client says it had; believed within what it can have had
+ * @param canSend whether its client takes a frame of this push
  */
 export function planReplay(
   logs: readonly RoomLog[],
   session: ResumeSession,
   told: ReadonlyMap<string, RoomPosition>,
-  maxFrameBytes: number,
+  canSend: (push: KeptPush) => boolean,
 ): Replay {
   const before: RoomPosition[] = [];
   const reached = new Map<string, RoomPosition>();
@@ -35,7 +36,7 @@ export function planReplay(
     const n = own?.epoch === log.epoch ? Math.min(Math.max(own.n, start.n), log.n) : start.n;
     before.push({ ...start, n });
     reached.set(log.room, { ...start, n });
-    for (const push of log.since(n)) if (isFor(session, push, maxFrameBytes)) found.add(push);
+    for (const push of log.since(n)) if (isFor(session, push) && canSend(push)) found.add(push);
   }
 
   const pushes = [...found].sort((a, b) => a.ordinal - b.ordinal);
@@ -53,7 +54,7 @@ export function planReplay(
   return { before, pushes, after };
 }
 
-function isFor(session: ResumeSession, push: KeptPush, maxFrameBytes: number): boolean {
+function isFor(session: ResumeSession, push: KeptPush): boolean {
   const wasAway = push.ordinal > session.awaySince;
-  return !(push.isForPresent && wasAway) && push.frame.length <= maxFrameBytes;
+  return !(push.isForPresent && wasAway);
 }

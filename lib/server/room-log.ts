@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import type { Frame } from '../protocol/frame-writer.js';
+import type { PushFrames } from '../protocol/push-frames.js';
 import type { RoomPosition } from '../protocol/room-positions.js';
 import type { ResumeSession } from './resume-sessions.js';
 
 /** A push to kept rooms. One that went to several rooms is in the log of each. */
 export interface KeptPush {
-  readonly frame: Frame;
+  readonly frames: PushFrames;
   /** Its number in each of its kept rooms. */
   readonly seq: readonly RoomPosition[];
   /** Counts all kept pushes of the server. */
@@ -81,6 +81,6 @@ export class RoomLog {
   }
 }
 
-function sizeOf({ frame, excluded }: KeptPush): number {
-  return frame.length + OVERHEAD_BYTES + excluded.size * BYTES_PER_EXCLUDED;
+function sizeOf({ frames, excluded }: KeptPush): number {
+  return frames.bytes + OVERHEAD_BYTES + excluded.size * BYTES_PER_EXCLUDED;
 }

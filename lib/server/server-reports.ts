@@ -1,5 +1,6 @@
 import type { IncomingCall } from '../calls/incoming-call.js';
 import type { LatencySummary, MessageCounts } from '../connection/stats.js';
+import type { ProtocolVersion } from '../protocol/dialect.js';
 import type { Caller, ClientConnection } from './client-connection.js';
 
 /** What a server tells whoever runs it. All optional but `onCall`. */
@@ -27,7 +28,8 @@ export interface SocketServerEvents {
 /** One connection in {@link ServerStats}. */
 export interface ConnectionStats {
   readonly id: string;
-  readonly version: 'v2';
+  /** Undefined until the client has sent its first frame. */
+  readonly version: ProtocolVersion | undefined;
   readonly isUpgraded: boolean;
   readonly clientName: string | undefined;
   /** Milliseconds since the epoch. */

@@ -1,7 +1,6 @@
 import type { CallAudience } from '../calls/call-channel.js';
 import type { IncomingCall } from '../calls/incoming-call.js';
 import type { DeadlineLane, Expiring } from '../connection/deadlines.js';
-import { encodeFailure } from '../protocol/envelope.js';
 import type { Frame } from '../protocol/frame-writer.js';
 import { MessageType } from '../protocol/message-body.js';
 import type { Caller } from './client-connection.js';
@@ -61,7 +60,11 @@ export class SharedCall implements Expiring, CallAudience<Caller> {
     if (this.frames === undefined) {
       const text = 'The call was started before; its answer is too large to be kept.';
       const detail = { code: 'ANSWER_NOT_KEPT', message: text };
-      caller.sendFrame(encodeFailure(this.callId, text, detail, Infinity), MessageType.Response, true);
+      caller.sendFrame(
+        caller.dialect.failure(this.callId, text, detail, Infinity),
+        MessageType.Response,
+        true,
+      );
       return false;
     }
     for (const frame of this.frames) caller.sendFrame(frame, MessageType.Response, true);

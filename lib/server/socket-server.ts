@@ -16,12 +16,12 @@ import {
   type SocketServerOptions,
 } from '../options/server-options.js';
 import { EncodeError } from '../errors/protocol.errors.js';
-import { encodeNotice, encodePush, extra } from '../protocol/envelope.js';
-import type { Frame } from '../protocol/frame-writer.js';
+import { ServerDialects } from '../protocol/dialects.js';
+import { encodeNotice, extra } from '../protocol/envelope.js';
 import type { Metadata } from '../protocol/guards.js';
-import { encodeJson } from '../protocol/json-codec.js';
 import type { RoomPosition } from '../protocol/room-positions.js';
 import { MessageType } from '../protocol/message-body.js';
+import { PushFrames } from '../protocol/push-frames.js';
 import type { Caller, ClientConnection, PushOptions, PushOutcome } from './client-connection.js';
 import { Deduplicator } from './deduplicator.js';
 import { KeptRooms, type ResumeAuthorizer } from './kept-rooms.js';
@@ -30,6 +30,7 @@ import { Peer, type PeerOwner } from './peer.js';
 import { PeerRegistry } from './peer-registry.js';
 import { PushOperator, type PushTarget } from './push.js';
 import type { SlowConsumerPolicy } from './push-queue.js';
+import { SilentPeers } from './silent-peers.js';
 import { CONSENT_MS, TAKE_OVER_GRANTED, TAKE_OVER_REFUSED } from './take-over.js';
 import type { ServerCloseReport, ServerStats, SocketServerEvents } from './server-reports.js';
 
@@ -44,6 +45,8 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   readonly handlers = new RequestHandlerRegistry();
 
   readonly deduplicator: Deduplicator | undefined;
+  readonly dialects: ServerDialects;
+  readonly silentPeers: SilentPeers;
 
   private readonly listener: Listener;
   readonly peers = new PeerRegistry();
@@ -81,6 +84,8 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     const { deduplication, resume } = this.options;
     this.deduplicator = deduplication.enabled ? new Deduplicator(deduplication) : undefined;
     this.kept = new KeptRooms(resume, (room) => this.peers.hasMembers(room));
+    this.dialects = new ServerDialects(this.options);
+    this.silentPeers = new SilentPeers(this.options.maxSilentPeers);
     this.listener = new Listener(this.options, this);
   }
 
@@ -307,16 +312,13 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     tell(() => this.events.onResumeFailed?.(peer, error));
   }
 
-  encode(type: string, data: unknown, meta: Metadata | undefined, seq?: readonly RoomPosition[]): Frame {
+  encode(type: string, data: unknown, meta: Metadata | undefined, seq?: readonly RoomPosition[]): PushFrames {
     if (data === undefined) throw new EncodeError('a push needs data; send null for none');
     const id = `${this.pushPrefix}${++this.pushCount}`;
-    return encodePush(
-      id,
-      type,
-      encodeJson(data),
-      extra('meta', meta) + extra('seq', seq),
-      this.options.maxFrameBytes,
-    );
+    const { v2 } = this.dialects;
+    const payload = v2.payloads.encode(data);
+    const extras = extra('meta', meta) + extra('seq', seq);
+    return new PushFrames(id, type, payload, extras, this.options.maxFrameBytes, v2.mainFor(payload));
   }
 
   private async shut(): Promise<ServerCloseReport> {
@@ -368,7 +370,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     const code = this.isClosing ? 'DRAINING' : 'TOO_MANY_CONNECTIONS';
     socket.on('error', () => socket.destroy());
     // Told in a form that plain clients ignore; then they see an ordinary close.
-    socket.end(encodeNotice('', reason, { code }), 'latin1', () => socket.destroy());
+    socket.end(encodeNotice('', reason, { code }) as string, 'latin1', () => socket.destroy());
     tell(() => this.events.onRefused?.(reason));
   }
 

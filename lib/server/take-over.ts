@@ -2,6 +2,7 @@ import { connect } from 'node:net';
 import { Connection } from '../connection/connection.js';
 import { AddressInUseError } from '../errors/address.errors.js';
 import { CAPABILITIES, PACKAGE_NAME } from '../protocol/capabilities.js';
+import { ANY_SERVER } from '../protocol/dialects.js';
 import { encodeHeartbeat, extra } from '../protocol/envelope.js';
 import { readErrorDetail, readGreeting } from '../protocol/guards.js';
 import { MessageType, type MessageBody } from '../protocol/message-body.js';
@@ -84,7 +85,7 @@ export function askForPath(path: string, maxFrameBytes: number): Promise<Consent
       onClose: leave,
     };
     const standing = identify(path)?.key;
-    const connection = new Connection(connect(path), owner, path, maxFrameBytes);
+    const connection = new Connection(connect(path), owner, path, maxFrameBytes, ANY_SERVER);
     const timer = setTimeout(
       () => refuse(`did not answer within ${ANSWER_TIMEOUT_MS} ms`),
       ANSWER_TIMEOUT_MS,

@@ -54,7 +54,20 @@ const OFFENCES: readonly (readonly [what: string, bytes: Buffer | string, code: 
   ['no data', frame(noData), 'MALFORMED_FRAME'],
   ['no timestamp', frame(noTimestamp), 'MALFORMED_FRAME'],
   ['a message below the key "__proto__"', frame(`{"__proto__":${echoOf('1')}}`), 'MALFORMED_FRAME'],
-  ['a frame of V1', frame({ type: 'echo', request_id: 'r', data: {} }), 'MALFORMED_FRAME'],
+  [
+    'a frame of V1 behind one of V2',
+    Buffer.concat([
+      frame({ ...MESSAGE, msg_type: 'response' }),
+      frame({ type: 'echo', request_id: 'r', data: {} }),
+    ]),
+    'MALFORMED_FRAME',
+  ],
+  [
+    'a frame of V2 behind one of V1',
+    Buffer.concat([frame({ type: 'echo', data: {} }), frame({ ...MESSAGE, msg_type: 'response' })]),
+    'MALFORMED_FRAME',
+  ],
+  ['bytes of a codec', frame(Buffer.from([1, 0, 0, 0, 0])), 'MALFORMED_FRAME'],
   ['100,000 nested lists', frame(echoOf(nested('[', 100_000, '', ']'))), 'MALFORMED_FRAME'],
   ['100,000 nested objects', frame(echoOf(nested('{"a":', 100_000, '1', '}'))), 'MALFORMED_FRAME'],
   ['100,000 nested lists that do not end', frame('['.repeat(100_000)), 'MALFORMED_FRAME'],

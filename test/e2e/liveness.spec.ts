@@ -133,7 +133,10 @@ describe('a server', () => {
   });
 
   it('ends a connection from which nothing comes, and keeps those that beat', async () => {
-    const { address, server, app } = await startServer({ heartbeat: { timeoutMs: 120, intervalMs: 0 } });
+    const { address, server, app } = await startServer({
+      protocols: ['v2'],
+      heartbeat: { timeoutMs: 120, intervalMs: 0 },
+    });
     const logs = LogSpy.over(app);
     const [silent, beating] = [await connect(address), await connect(address)];
     const client = makeClient({ ...address, heartbeat: { intervalMs: 20 } });

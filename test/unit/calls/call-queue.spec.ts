@@ -1,11 +1,15 @@
 import { CallQueue, type CallQueueLimits } from '../../../lib/calls/call-queue.js';
 import type { Caller } from '../../../lib/server/client-connection.js';
 import { IncomingCall } from '../../../lib/calls/incoming-call.js';
+import { ServerDialects } from '../../../lib/protocol/dialects.js';
+import { resolveServerOptions } from '../../../lib/options/server-options.js';
+import { frameBytes } from '../../support/frame-bytes.js';
 
 /** A caller that hears nothing: what is tested here is when calls run, not what they answer. */
 const caller = {
   isUpgraded: true,
   maxFrameBytes: Infinity,
+  dialect: new ServerDialects(resolveServerOptions({ path: '/tmp/a.sock' })).v2.plain,
   sendFrame: () => {},
   noteError: () => {},
 } as unknown as Caller;
@@ -153,7 +157,7 @@ describe('CallQueue', () => {
     newQueue({ maxConcurrent: 10 });
     const sent: unknown[] = [];
     jest.spyOn(caller, 'sendFrame').mockImplementation((frame) => {
-      sent.push(JSON.parse(frame.slice(4).toString()).data);
+      sent.push(JSON.parse(frameBytes(frame).subarray(4).toString()).data);
       isHeldBack = sent.length % 2 === 0;
     });
     const calls = Array.from({ length: 5 }, (_, i) => call(i));

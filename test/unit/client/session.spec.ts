@@ -1,5 +1,6 @@
 import { Session, type SessionOwner } from '../../../lib/client/session.js';
 import { resolveLinkOptions, type LinkOptions } from '../../../lib/options/client-options.js';
+import { ClientDialects } from '../../../lib/protocol/dialects.js';
 import { atEnd } from '../../support/at-end.js';
 import { tempSocketPath } from '../../support/temp-paths.js';
 import { RawServer } from '../../support/wire.js';
@@ -24,10 +25,8 @@ async function openSession({
       onNotice: () => {},
       onClosed: (_, error) => reject(error),
     };
-    const made = new Session(
-      resolveLinkOptions({ ...(server.address as { path: string }), heartbeat }),
-      owner,
-    );
+    const options = resolveLinkOptions({ ...(server.address as { path: string }), heartbeat });
+    const made = new Session(options, new ClientDialects(options), owner);
     atEnd(() => made.end());
     server.welcome({ isUpgraded }).catch(reject);
   });

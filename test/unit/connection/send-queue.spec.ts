@@ -2,7 +2,8 @@ import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { PassThrough } from 'node:stream';
 import { SendQueue } from '../../../lib/connection/send-queue.js';
-import type { Frame } from '../../../lib/protocol/frame-writer.js';
+import { SplitFrame, type Frame } from '../../../lib/protocol/frame-writer.js';
+import { frameBytes } from '../../support/frame-bytes.js';
 import { tempSocketPath } from '../../support/temp-paths.js';
 
 const MIB = 1024 * 1024;
@@ -11,14 +12,13 @@ const MIB = 1024 * 1024;
 function mixedFrames(count: number): Frame[] {
   return Array.from({ length: count }, (_, i) => {
     const text = `[${i}]`.padEnd([4, 100, 3_000, 40_000][i % 4] as number, 'x');
+    if (i % 5 === 4) return new SplitFrame(text, Buffer.from(`{${i}}`));
     return i % 3 === 1 ? Buffer.from(text) : text;
   });
 }
 
 function joined(frames: readonly Frame[]): Buffer {
-  return Buffer.concat(
-    frames.map((frame) => (typeof frame === 'string' ? Buffer.from(frame, 'latin1') : frame)),
-  );
+  return Buffer.concat(frames.map((frame) => frameBytes(frame)));
 }
 
 describe('SendQueue', () => {

@@ -20,3 +20,16 @@ export function countFrom(minimum: number): BadValues {
     expected: `a whole number of at least ${minimum}`,
   };
 }
+
+export const CODEC: BadValues = {
+  values: [
+    'cbor',
+    '',
+    5,
+    null,
+    {},
+    { name: 'x', encode: () => undefined },
+    { name: 1, encode() {}, decode() {} },
+  ],
+  expected: '"auto", "json", "msgpack" or an object { name, encode, decode }',
+};

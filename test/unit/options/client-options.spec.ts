@@ -7,7 +7,7 @@ import {
   type LinkOptions,
 } from '../../../lib/options/client-options.js';
 import { caught } from '../../support/caught.js';
-import { BOOLEAN, countFrom, MILLISECONDS, STRING, TOO_LATE, type BadValues } from './bad-values.js';
+import { BOOLEAN, CODEC, countFrom, MILLISECONDS, STRING, TOO_LATE, type BadValues } from './bad-values.js';
 
 const BAD: Record<string, BadValues> = {
   accountId: STRING,
@@ -18,6 +18,9 @@ const BAD: Record<string, BadValues> = {
     expected: 'a number of milliseconds from 1 to 2147483647',
   },
   awaitGreeting: BOOLEAN,
+  protocol: { values: ['v3', 2, null, ['v1']], expected: '"auto" or "v2" or "v1"' },
+  codec: CODEC,
+  bigint: BOOLEAN,
   eventsAs: { values: ['pull', '', null, true], expected: '"auto" or "push" or "request"' },
   maxFrameBytes: countFrom(1_024),
   frameTimeoutMs: MILLISECONDS,

@@ -8,10 +8,19 @@ import {
   type SocketServerOptions,
 } from '../../../lib/options/server-options.js';
 import { caught } from '../../support/caught.js';
-import { BOOLEAN, countFrom, MILLISECONDS, STRING, type BadValues } from './bad-values.js';
+import { BOOLEAN, CODEC, countFrom, MILLISECONDS, STRING, type BadValues } from './bad-values.js';
 
 const BAD: Record<string, BadValues> = {
   accountId: STRING,
+  protocols: {
+    values: ['v2', [], ['v3'], ['v1', 'v1'], null, {}],
+    expected: 'an array of "v2" or "v1"',
+  },
+  v1ResultInMessage: BOOLEAN,
+  silentPeerTimeoutMs: MILLISECONDS,
+  maxSilentPeers: countFrom(0),
+  codec: CODEC,
+  bigint: BOOLEAN,
   handling: { values: ['parallel', '', null, 1], expected: '"concurrent" or "sequential"' },
   maxFrameBytes: countFrom(1_024),
   frameTimeoutMs: MILLISECONDS,

@@ -1,10 +1,7 @@
 import { FrameTooLargeError } from '../../../lib/errors/protocol.errors.js';
-import { asciiJson, encodeFrame, type Frame } from '../../../lib/protocol/frame-writer.js';
+import { asciiJson, encodeFrame } from '../../../lib/protocol/frame-writer.js';
 import { caught } from '../../support/caught.js';
-
-function bytesOf(frame: Frame): Buffer {
-  return typeof frame === 'string' ? Buffer.from(frame, 'latin1') : frame;
-}
+import { frameBytes } from '../../support/frame-bytes.js';
 
 describe('encodeFrame', () => {
   it.each<[string, string, 'string' | 'object']>([
@@ -21,8 +18,8 @@ describe('encodeFrame', () => {
     // Joined and written as one byte per character, which only ASCII survives.
     expect(typeof frame).toBe(kind);
     expect(frame).toHaveLength(4 + body.length);
-    expect(bytesOf(frame).readUInt32BE()).toBe(body.length);
-    expect(bytesOf(frame).subarray(4).equals(body)).toBe(true);
+    expect(frameBytes(frame).readUInt32BE()).toBe(body.length);
+    expect(frameBytes(frame).subarray(4).equals(body)).toBe(true);
   });
 
   it.each([

@@ -51,25 +51,25 @@ describe('the readers of extension keys', () => {
   it.each<[unknown, unknown]>([
     [
       { name: 'n', caps: [] },
-      { name: 'n', maxFrameBytes: undefined, canResume: false },
+      { name: 'n', caps: [], maxFrameBytes: undefined, canResume: false },
     ],
     [
       { name: 'n', caps: [], max_frame_bytes: 9 },
-      { name: 'n', maxFrameBytes: 9, canResume: false },
+      { name: 'n', caps: [], maxFrameBytes: 9, canResume: false },
     ],
     [
       { name: 'n', caps: [], max_frame_bytes: '9' },
-      { name: 'n', maxFrameBytes: undefined, canResume: false },
+      { name: 'n', caps: [], maxFrameBytes: undefined, canResume: false },
     ],
     [
       { name: 'n', caps: ['resume'], resume: 7 },
-      { name: 'n', maxFrameBytes: undefined, canResume: true, resume: 7 },
+      { name: 'n', caps: ['resume'], maxFrameBytes: undefined, canResume: true, resume: 7 },
     ],
     [{ name: 1, caps: [] }, undefined],
     [{ name: 'n' }, undefined],
     [
       { name: 'x'.repeat(1_000), caps: [] },
-      { name: 'x'.repeat(200), maxFrameBytes: undefined, canResume: false },
+      { name: 'x'.repeat(200), caps: [], maxFrameBytes: undefined, canResume: false },
     ],
   ])('read the hello %j', (value, hello) => {
     expect(readHello(value)).toEqual(hello);

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { EncodeError, MalformedFrameError } from '../../../lib/errors/protocol.errors.js';
 import { encodeJson } from '../../../lib/protocol/json-codec.js';
 import { createPush, createRequest, type MessageBody } from '../../../lib/protocol/message-body.js';
-import { decodeBody, MessageProtocol } from '../../../lib/protocol/message-protocol.js';
+import { asMessageBody, decodeValue, MessageProtocol } from '../../../lib/protocol/message-protocol.js';
 import { caught } from '../../support/caught.js';
 import { recordedFrames } from '../../support/fixtures.js';
 import { frame } from '../../support/frames.js';
@@ -11,10 +11,10 @@ const { encode, decode } = MessageProtocol;
 const REST = '"data":null,"timestamp":null}';
 
 function decodeBytes(bytes: Buffer): MessageBody {
-  return decodeBody(bytes, 0, bytes.length);
+  return asMessageBody(decodeValue(bytes, 0, bytes.length));
 }
 
-describe('decodeBody', () => {
+describe('a body', () => {
   it.each(recordedFrames('v2'))(
     'understands the recorded frame $name',
     ({ bytes, decoded, sha256, length }) => {
@@ -45,7 +45,7 @@ describe('decodeBody', () => {
   it('reads no byte beside its own', () => {
     const body = Buffer.from(`{"msg_type":"push","request_id":"a",${REST}`);
     const around = Buffer.concat([Buffer.from('"{'), body, Buffer.from('}"')]);
-    expect(decodeBody(around, 2, 2 + body.length).request_id).toBe('a');
+    expect(asMessageBody(decodeValue(around, 2, 2 + body.length)).request_id).toBe('a');
   });
 
   it.each([

@@ -1,0 +1,117 @@
+import { UnixSocketError } from '../errors/unix-socket.error.js';
+import { MalformedFrameError } from '../errors/protocol.errors.js';
+import { MsgpackCodec, type Codec } from './codec.js';
+import {
+  asEncodeError,
+  decodeJson,
+  encodeJson,
+  encodePlain,
+  encodeTagged,
+  holdsBinary,
+  isBinary,
+  MAX_VALUE_DEPTH,
+  toBuffer,
+  type JsonRules,
+} from './json-codec.js';
+import { binaryHead } from './msgpack-writer.js';
+
+/** Data on its way out, encoded: JSON text, or what a codec made of it. */
+export type Payload = string | PackedPayload;
+
+/** The bytes of a payload, with the way back to JSON for a peer that does not have their codec. */
+export class PackedPayload {
+  private text: string | undefined;
+
+  /** @param head bytes that stand before `bytes`, one per character */
+  constructor(
+    readonly codec: Codec,
+    readonly head: string,
+    readonly bytes: Buffer,
+    private readonly rules: JsonRules,
+  ) {}
+
+  get length(): number {
+    return this.head.length + this.bytes.length;
+  }
+
+  /** @throws EncodeError */
+  toText(): string {
+    this.text ??= encodeJson(
+      this.codec.decode(Buffer.concat([Buffer.from(this.head, 'latin1'), this.bytes])),
+      MAX_VALUE_DEPTH,
+      this.rules,
+    );
+    return this.text;
+  }
+}
+
+/** Size of the data, which is about what it takes on the wire. */
+export function payloadBytes(payload: Payload): number {
+  return typeof payload === 'string' ? Buffer.byteLength(payload) : payload.length;
+}
+
+/** `auto` is MessagePack for what holds binary, and JSON for all else; `msgpack` and codecs of one's own are for all. */
+export type CodecChoice = 'auto' | 'json' | 'msgpack' | Codec;
+
+/** Larger binary is not copied on its way out. */
+const LARGEST_COPIED_BYTES = 64 * 1024;
+
+/** Turns values into payloads and back, as the options of one end say. */
+export class PayloadCodec {
+  /** Undefined if there is only JSON. */
+  readonly codec: Codec | undefined;
+  readonly rules: JsonRules;
+  private readonly isForAll: boolean;
+
+  constructor(choice: CodecChoice, isExact: boolean) {
+    this.rules = { hasTags: true, isExact };
+    this.isForAll = choice !== 'auto';
+    if (choice === 'auto' || choice === 'msgpack') this.codec = new MsgpackCodec(isExact);
+    else if (choice !== 'json') this.codec = choice;
+  }
+
+  /** @throws EncodeError */
+  encodeText(value: unknown): string {
+    return encodeJson(value, MAX_VALUE_DEPTH, this.rules);
+  }
+
+  /** For a peer that has the codec, or may have it. @throws EncodeError */
+  encode(value: unknown): Payload {
+    const { rules } = this;
+    try {
+      if (this.isForAll) return this.pack(value) ?? this.encodeText(value);
+      if (!holdsBinary(value, MAX_VALUE_DEPTH, true)) return encodePlain(value, MAX_VALUE_DEPTH, rules);
+      return this.pack(value) ?? encodeTagged(value, MAX_VALUE_DEPTH, rules);
+    } catch (error) {
+      throw asEncodeError(error);
+    }
+  }
+
+  decodeText(text: string): unknown {
+    return decodeJson(text, this.rules);
+  }
+
+  /** @throws MalformedFrameError */
+  unpack(bytes: Buffer): unknown {
+    if (this.codec === undefined) throw new MalformedFrameError('a codec that was not agreed on');
+    try {
+      return this.codec.decode(bytes);
+    } catch (error) {
+      if (error instanceof UnixSocketError) throw error;
+      throw new MalformedFrameError(`not ${this.codec.name}`, { cause: error });
+    }
+  }
+
+  private pack(value: unknown): PackedPayload | undefined {
+    const { codec, rules } = this;
+    if (codec === undefined) return undefined;
+    if (codec instanceof MsgpackCodec && typeof value === 'object' && value !== null && isBinary(value)) {
+      const bytes = toBuffer(value);
+      if (bytes.length > LARGEST_COPIED_BYTES) {
+        return new PackedPayload(codec, binaryHead(bytes.length).toString('latin1'), bytes, rules);
+      }
+    }
+    const bytes = codec.encode(value);
+    return bytes === undefined ? undefined : new PackedPayload(codec, '', toBuffer(bytes), rules);
+  }
+}
