@@ -1,5 +1,5 @@
 export type { CallObserver, CallOptions } from './calls/pending-call.js';
-export { request, type RequestOptions } from './calls/request.js';
+export { request, type ClientRequestOptions, type RequestOptions } from './calls/request.js';
 export {
   RequestHandler,
   RequestHandlerRegistry,
@@ -21,8 +21,10 @@ export {
   CallCancelledError,
   ClientClosedError,
   DeadlineExceededError,
+  NotCallableError,
   NotConnectedError,
   OfflineQueueFullError,
+  PendingCallsFullError,
   RefusedError,
   RemoteError,
   RequestAbortedError,
@@ -65,8 +67,11 @@ export { OnConnect, OnDisconnect, type OnConnectOptions } from './nest/decorator
 export { OnPush, type OnPushOptions } from './nest/decorators/on-push.decorator.js';
 export { Signal } from './nest/decorators/signal.decorator.js';
 export { PushObservable } from './nest/push-observable.js';
-export { UNIX_SOCKET_TRANSPORT } from './nest/unix-socket.constants.js';
+export { OnRequest, type OnRequestOptions } from './nest/decorators/on-request.decorator.js';
+export { getUnixSocketClientTransport, UNIX_SOCKET_TRANSPORT } from './nest/unix-socket.constants.js';
 export { UnixSocketClientProxy, type UnixSocketClientOptions } from './nest/unix-socket.client.js';
+export { UnixSocketClientContext } from './nest/unix-socket.client-context.js';
+export { UnixSocketClientHandlers } from './nest/unix-socket.client-handlers.js';
 export { UnixSocketContext } from './nest/unix-socket.context.js';
 export {
   UnixSocketClientStatus,

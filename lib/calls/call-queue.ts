@@ -11,6 +11,8 @@ export interface CallQueueLimits {
   readonly maxQueuedBytes: number;
 }
 
+const none = (): number => 0;
+
 /**
  * So many calls are started at most before the answers of those started earlier are looked at. One read may bring
  * hundreds of calls, and most handlers answer within the same turn, but not within their start.
@@ -47,6 +49,8 @@ export class CallQueue<C extends CallChannel = CallChannel> implements CallOwner
     private readonly onSettled: (call: IncomingCall<C>) => void,
     /** Whether the caller leaves so much unread that it gets nothing more for now. */
     private readonly isBackedUp: () => boolean,
+    /** Calls of ours to the same peer that it has not answered: see {@link hasSlot}. */
+    private readonly pendingThere: () => number = none,
   ) {}
 
   /** Whether nothing is started and no answer leaves until the caller reads. */
@@ -75,7 +79,7 @@ export class CallQueue<C extends CallChannel = CallChannel> implements CallOwner
 
   /** Starts the call or lets it wait. False if there is no room: it was not taken. */
   add(call: IncomingCall<C>): boolean {
-    const mayRun = this.running.size < this.limits.maxConcurrent && !this.isHeldBack;
+    const mayRun = this.hasSlot && !this.isHeldBack;
     if (mayRun && this.waitingCount === 0 && this.burst < BURST_CALLS) {
       this.run(call);
       return true;
@@ -126,7 +130,7 @@ export class CallQueue<C extends CallChannel = CallChannel> implements CallOwner
     // A call that ends within its own start comes back here; the loop below goes on for it.
     if (this.isPumping) return;
     this.isPumping = true;
-    while (this.waitingCount > 0 && this.running.size < this.limits.maxConcurrent && !this.isHeldBack) {
+    while (this.waitingCount > 0 && this.hasSlot && !this.isHeldBack) {
       if (this.burst >= BURST_CALLS) {
         this.breathe();
         break;
@@ -171,6 +175,15 @@ export class CallQueue<C extends CallChannel = CallChannel> implements CallOwner
     else if (this.running.remove(call) && this.burst > 0) this.burst--;
     if (this.waitingCount > 0) this.pump();
     this.onSettled(call);
+  }
+
+  /**
+   * Beyond the limit one more may run while every running handler may be waiting for an answer of the peer, which may
+   * need one of ours first: both would wait for each other.
+   */
+  private get hasSlot(): boolean {
+    const { size } = this.running;
+    return size < this.limits.maxConcurrent || size <= this.pendingThere();
   }
 
   /** It ended before its turn, and gives its place to others. */

@@ -2,8 +2,11 @@ import type { DeadlineLane, Expiring } from '../connection/deadlines.js';
 import type { Slotted } from '../connection/slots.js';
 import { RequestTimeoutError } from '../errors/call.errors.js';
 import { ConnectionLostError } from '../errors/connection.errors.js';
+import { InvalidOptionError } from '../errors/option.errors.js';
 import type { Delivery, UnixSocketError } from '../errors/unix-socket.error.js';
+import { milliseconds } from '../options/rules.js';
 import type { Metadata } from '../protocol/guards.js';
+import type { MessageBody } from '../protocol/message-body.js';
 import type { Payload } from '../protocol/payload.js';
 
 /** Hears of one call. After `error` or `complete` nothing more comes. */
@@ -26,6 +29,16 @@ export interface CallOptions {
   readonly meta?: Metadata | undefined;
   /** Whether the data is the output of a custom serializer. */
   readonly isPacket?: boolean | undefined;
+}
+
+const TIMEOUT_RULE = milliseconds(0);
+
+/** @throws InvalidOptionError */
+export function callTimeoutMs(options: CallOptions, defaultMs: number): number {
+  const { timeoutMs = defaultMs } = options;
+  if (!TIMEOUT_RULE.accepts(timeoutMs))
+    throw new InvalidOptionError('timeoutMs', timeoutMs, TIMEOUT_RULE.expected);
+  return timeoutMs;
 }
 
 /** What a call needs of whoever made it. */
@@ -97,6 +110,12 @@ export class PendingCall<S = unknown> implements Expiring, Slotted {
     if (this.isSettled) return;
     this.settle();
     this.observer.complete();
+  }
+
+  /** A frame of the answer that tells of no failure, from an upgraded peer. */
+  receive({ data, more, end, packet }: MessageBody): void {
+    if (end !== true) this.next(data, packet === true);
+    if (more !== true) this.complete();
   }
 
   fail(error: UnixSocketError): void {

@@ -4,11 +4,14 @@ import type { Payload } from '../protocol/payload.js';
 import type { CallObserver, CallOptions, PendingCall } from './pending-call.js';
 
 export interface RequestOptions extends Pick<CallOptions, 'timeoutMs' | 'meta' | 'idempotent'> {
-  /** Aborts the call; an upgraded server stops working for it. */
+  /** Aborts the call; an upgraded peer stops working for it. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Whoever makes calls: a `Link`. */
+/** Options of a call from a server to a client. */
+export type ClientRequestOptions = Omit<RequestOptions, 'idempotent'>;
+
+/** Whoever makes calls: a `Link`, or a server to one of its clients. */
 export interface CallMaker {
   /** The data in the form in which it can be sent. @throws EncodeError */
   encode(data: unknown): Payload;

@@ -1,5 +1,6 @@
 import type { RequestHandlerFunction } from './request-handler-registry.js';
-import type { IncomingCall } from './incoming-call.js';
+import { HandlerFailure } from './handler-failure.js';
+import type { CallFailure, IncomingCall } from './incoming-call.js';
 
 /** Runs a plain function as the handler of `call`. Its error goes to the caller with its own text. */
 export function runFunctionHandler(handler: RequestHandlerFunction, call: IncomingCall): void {
@@ -14,11 +15,13 @@ export function runFunctionHandler(handler: RequestHandlerFunction, call: Incomi
   // The executor turns a synchronous throw into a rejection too.
   new Promise((resolve) => resolve(handler(data, info))).then(
     (value) => (value === undefined ? call.complete() : call.respond(value)),
-    (error: unknown) => call.fail(describe(error)),
+    (error: unknown) => call.fail(failureOf(error)),
   );
 }
 
-function describe(error: unknown): { message: string; code?: string | undefined; details?: unknown } {
+/** What a function threw, as it goes to the caller. */
+export function failureOf(error: unknown): CallFailure {
+  if (error instanceof HandlerFailure) return error.failure;
   if (!(error instanceof Error)) return { message: String(error) };
   const { message, name, code, details } = error as Error & { code?: unknown; details?: unknown };
   return {

@@ -1,22 +1,24 @@
 import { randomBytes } from 'node:crypto';
-import { PendingCall, type CallHost, type CallObserver, type CallOptions } from '../calls/pending-call.js';
+import {
+  callTimeoutMs,
+  PendingCall,
+  type CallHost,
+  type CallObserver,
+  type CallOptions,
+} from '../calls/pending-call.js';
 import { PendingCalls } from '../calls/pending-calls.js';
 import { remoteError } from '../calls/remote-error.js';
 import { Deadlines } from '../connection/deadlines.js';
 import { ErrorCounter, LatencyRecorder } from '../connection/stats.js';
 import { ClientClosedError, NotConnectedError, RefusedError } from '../errors/call.errors.js';
 import { ConnectionLostError, SendQueueFullError } from '../errors/connection.errors.js';
-import { InvalidOptionError } from '../errors/option.errors.js';
 import type { UnixSocketError } from '../errors/unix-socket.error.js';
 import type { ResolvedLinkOptions } from '../options/client-options.js';
-import { milliseconds } from '../options/rules.js';
 import { extra } from '../protocol/envelope.js';
 import type { MessageBody } from '../protocol/message-body.js';
 import type { Payload } from '../protocol/payload.js';
 import { OfflineQueue } from './offline-queue.js';
 import type { Session } from './session.js';
-
-const TIMEOUT_RULE = milliseconds(0);
 
 /** What the calls need of the link they go over. */
 export interface CallRoute {
@@ -85,9 +87,7 @@ export class Calls implements CallHost<Session> {
     options: CallOptions,
     observer: CallObserver,
   ): PendingCall<Session> {
-    const timeoutMs = options.timeoutMs ?? this.options.requestTimeoutMs;
-    if (!TIMEOUT_RULE.accepts(timeoutMs))
-      throw new InvalidOptionError('timeoutMs', timeoutMs, TIMEOUT_RULE.expected);
+    const timeoutMs = callTimeoutMs(options, this.options.requestTimeoutMs);
     const now = performance.now();
     const call = new PendingCall<Session>(this, kind, type, payload, timeoutMs, options, observer, now);
     this.all.add(call);
@@ -131,12 +131,9 @@ export class Calls implements CallHost<Session> {
     } else if (!session.isUpgraded) {
       call.next(body.data, false);
       call.complete();
-    } else if (body.more === true) {
-      this.restartDeadline(call);
-      call.next(body.data, body.packet === true);
     } else {
-      if (body.end !== true) call.next(body.data, body.packet === true);
-      call.complete();
+      if (body.more === true) this.restartDeadline(call);
+      call.receive(body);
     }
   }
 
@@ -239,6 +236,7 @@ export class Calls implements CallHost<Session> {
         frame,
         kind === 'event' ? (error) => this.onEventFlushed(session, call, error) : undefined,
       );
+      session.onCallMade();
     } catch (error) {
       call.fail(error as UnixSocketError);
     }

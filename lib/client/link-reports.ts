@@ -47,6 +47,14 @@ export interface LinkStats {
   readonly pushesFailed: number;
   /** How often pushes of a kept room were missing. */
   readonly pushGaps: number;
+  /** Running handlers of the server's calls. */
+  readonly inFlight: number;
+  /** Calls of the server waiting for their turn. */
+  readonly queued: number;
+  /** Overloads, and answers to the server that could not be sent. Errors thrown by handlers are not among them. */
+  readonly errorsByCode: Readonly<Record<string, number>>;
+  /** From the start of a handler of a server's call to its answer. */
+  readonly handlerLatencyMs: LatencySummary;
   readonly timeouts: number;
   readonly failuresByCode: Readonly<Record<string, number>>;
   readonly bytesSent: number;
@@ -70,4 +78,6 @@ export interface LinkCloseReport {
   readonly unanswered: number;
   /** Calls that had never been sent. */
   readonly notSent: number;
+  /** Calls of the server whose handlers were cancelled. */
+  readonly cancelled: number;
 }

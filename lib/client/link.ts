@@ -1,4 +1,8 @@
+import { CallRunner } from '../calls/call-runner.js';
+import type { IncomingCall } from '../calls/incoming-call.js';
+import type { RequestHandlerFunction } from '../calls/request-handler-registry.js';
 import type { CallObserver, CallOptions, PendingCall } from '../calls/pending-call.js';
+import { ErrorCounter } from '../connection/stats.js';
 import { tell } from '../connection/tell.js';
 import { ClientClosedError } from '../errors/call.errors.js';
 import {
@@ -19,6 +23,7 @@ import { Calls, type CallRoute } from './calls.js';
 import type { LinkCloseReport, LinkEvents, LinkStats } from './link-reports.js';
 import { LEGAL_MOVES, type LinkState } from './link-state.js';
 import { PushPositions, type PushGap } from './push-positions.js';
+import { acknowledge } from './acknowledge.js';
 import { PushStream } from './push-stream.js';
 import { ReadyWaiters } from './ready-waiters.js';
 import { Session, type SessionOwner } from './session.js';
@@ -38,6 +43,8 @@ export class Link implements SessionOwner, CallRoute {
   readonly pushes: PushStream;
   private readonly positions = new PushPositions((gap) => this.onGap(gap));
   lastError: UnixSocketError | undefined;
+  isCallable = false;
+  readonly runner = new CallRunner<Session>((call) => this.runElsewhere?.(call) === true);
 
   private readonly calls: Calls;
   private readonly dialects: ClientDialects;
@@ -56,6 +63,8 @@ export class Link implements SessionOwner, CallRoute {
   private pushCount = 0;
   private hasToldOfDrops = false;
   private gapCount = 0;
+  private readonly servingErrors = new ErrorCounter();
+  private runElsewhere: ((call: IncomingCall<Session>) => boolean) | undefined;
   /** Of connections that have ended. */
   private pastBytesSent = 0;
   private pastBytesReceived = 0;
@@ -140,6 +149,20 @@ export class Link implements SessionOwner, CallRoute {
     this.calls.cancel(call);
   }
 
+  /** Registers a function for calls of the server, also while connected; the last one for a type wins. */
+  handle(type: string, handler: RequestHandlerFunction<never>): this {
+    this.runner.handlers.register(type, handler);
+    this.takeCalls();
+    return this;
+  }
+
+  /** From now on the server may call us. @param runElsewhere gets what no function handles. False: nobody does */
+  takeCalls(runElsewhere?: (call: IncomingCall<Session>) => boolean): void {
+    this.isCallable = true;
+    if (runElsewhere !== undefined) this.runElsewhere = runElsewhere;
+    this.readySession?.announceCallable();
+  }
+
   startAutoReconnect(): void {
     this.isReconnecting = true;
     // Only where a connection had been wanted before: a link never used stays at rest.
@@ -192,6 +215,10 @@ export class Link implements SessionOwner, CallRoute {
       pushesDropped: this.pushes.dropped,
       pushesFailed: this.pushes.failed,
       pushGaps: this.gapCount,
+      inFlight: this.sum((one) => one.runningCount),
+      queued: this.sum((one) => one.waitingCount),
+      errorsByCode: this.servingErrors.snapshot(),
+      handlerLatencyMs: this.runner.latency.summary(),
       timeouts: calls.timeoutCount,
       failuresByCode: calls.failures.snapshot(),
       bytesSent: this.pastBytesSent + (session?.bytesSent ?? 0),
@@ -221,17 +248,28 @@ export class Link implements SessionOwner, CallRoute {
     this.calls.onResponse(session, body);
   }
 
-  onPush(session: Session, body: MessageBody): void {
+  onPush(session: Session, body: MessageBody, bytes: number): void {
     const seq = body.seq === undefined ? undefined : readSeq(body.seq);
     if (!this.positions.admit(session, seq)) return;
     this.pushCount++;
     const { type, data } = readPayload(body.data);
-    this.pushes.deliver({
+    const push = {
       type: typeof type === 'string' ? type : 'unknown',
       data,
       meta: body.meta === undefined ? undefined : readMeta(body.meta),
       seq,
-    });
+    };
+    const call = body.ack === true ? session.answerTo(body, bytes) : undefined;
+    this.pushes.deliver(push, call === undefined ? undefined : (handling) => acknowledge(call, handling));
+  }
+
+  onServed(session: Session): void {
+    this.onSessionIdle(session);
+    this.onProgress();
+  }
+
+  onServingError(code: string): void {
+    this.servingErrors.add(code);
   }
 
   resumeRequest(session: Session): ResumeRequest | undefined {
@@ -286,11 +324,11 @@ export class Link implements SessionOwner, CallRoute {
       this.moveTo('idle');
     }
     tell(() => this.events.onDisconnect?.(new ServerGoingAwayError(this.label)));
-    if (session.inFlight === 0) session.end();
+    if (session.isIdle) session.end();
   }
 
   onSessionIdle(session: Session): void {
-    if (this.retired.has(session)) session.end();
+    if (session.isIdle && this.retired.has(session)) session.end();
   }
 
   onProgress(): void {
@@ -300,6 +338,15 @@ export class Link implements SessionOwner, CallRoute {
   private onGap(gap: PushGap): void {
     this.gapCount++;
     tell(() => this.events.onGap?.(gap));
+  }
+
+  /** The connections there are. */
+  private sessions(): Session[] {
+    return this.session === undefined ? [...this.retired] : [this.session, ...this.retired];
+  }
+
+  private sum(value: (session: Session) => number): number {
+    return this.sessions().reduce((total, session) => total + value(session), 0);
   }
 
   private dial(): void {
@@ -340,16 +387,22 @@ export class Link implements SessionOwner, CallRoute {
     this.calls.failWaiting(new ClientClosedError('notSent'));
     this.readyWaiters.rejectAll(new ClientClosedError('notSent'));
     if (this.session?.isReady === false) this.session.end();
-    await this.until(() => this.calls.pendingCount === 0, this.options.drainTimeoutMs);
+    const isDone = (): boolean =>
+      this.calls.pendingCount === 0 && this.sessions().every((session) => session.isServingNothing);
+    await this.until(isDone, this.options.drainTimeoutMs);
     this.calls.failPending();
+    let cancelled = 0;
+    for (const session of this.sessions())
+      cancelled += session.cancelServed(new ClientClosedError('sentNoReply'));
     this.moveTo('closed');
     this.pushes.close();
     this.session?.end();
     for (const session of this.retired) session.end();
     await this.until(() => this.session === undefined && this.retired.size === 0, undefined);
     this.calls.close();
+    this.runner.close();
     const countOf = (delivery: Delivery): number => open.filter((call) => call.failedAs === delivery).length;
-    return Object.freeze({ unanswered: countOf('sentNoReply'), notSent: countOf('notSent') });
+    return Object.freeze({ unanswered: countOf('sentNoReply'), notSent: countOf('notSent'), cancelled });
   }
 
   /** Resolves once `isReached`, or after `timeoutMs`. */

@@ -1,6 +1,8 @@
 import { lstatSync } from 'node:fs';
 import { connect, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { IncomingCall } from '../calls/incoming-call.js';
+import { readIncoming } from '../calls/incoming-message.js';
 import { Connection, type ConnectionOwner } from '../connection/connection.js';
 import { RoundTrip } from '../connection/round-trip.js';
 import { Heartbeat, type HeartbeatTarget } from '../connection/heartbeat.js';
@@ -11,13 +13,14 @@ import {
   ConnectionRefusedByServerError,
   ConnectTimeoutError,
   PeerSilentError,
+  SendQueueFullError,
 } from '../errors/connection.errors.js';
 import { FrameTimeoutError, MalformedFrameError } from '../errors/protocol.errors.js';
 import { UnixSocketError } from '../errors/unix-socket.error.js';
 import type { Flushed } from '../connection/send-queue.js';
 import type { ResolvedLinkOptions } from '../options/client-options.js';
 import { endpointLabel, isAbstract, type Endpoint } from '../options/endpoint.js';
-import { PACKAGE_NAME } from '../protocol/capabilities.js';
+import { ACK, PACKAGE_NAME, REVERSE } from '../protocol/capabilities.js';
 import type { Dialect } from '../protocol/dialect.js';
 import type { ClientDialects } from '../protocol/dialects.js';
 import { extra } from '../protocol/envelope.js';
@@ -25,28 +28,39 @@ import type { Frame } from '../protocol/frame-writer.js';
 import { readErrorDetail, readGreeting, readInteger, type GreetingInfo } from '../protocol/guards.js';
 import { MessageType, type MessageBody } from '../protocol/message-body.js';
 import { readResumeNotice, type ResumeNotice, type ResumeRequest } from '../protocol/room-positions.js';
+import { ServedCalls, type ServedCallsOwner, type ServedChannel } from './served-calls.js';
 
 /** What a session tells its link. */
-export interface SessionOwner {
+export interface SessionOwner extends ServedCallsOwner<Session> {
+  /** Whether the server may call us. */
+  readonly isCallable: boolean;
   /** The greeting has been read; calls may be sent. */
   onReady(session: Session): void;
   onResponse(session: Session, body: MessageBody): void;
-  onPush(session: Session, body: MessageBody): void;
+  onPush(session: Session, body: MessageBody, bytes: number): void;
+  /** Something about the server's calls went wrong. */
+  onServingError(code: string): void;
   /** What to ask of this connection in `hello`, about the rooms of the ones before. */
   resumeRequest(session: Session): ResumeRequest | undefined;
   /** What the server says of rooms. Returns whether to confirm it. */
   onResumeNotice(session: Session, notice: ResumeNotice): boolean;
   /** An `error` frame of the server's own accord, for example that it is going away. */
   onNotice(session: Session, code: string | undefined, text: string): void;
-  /** Once, last. */
+  /** Once, last but for the end of what the server had called. */
   onClosed(session: Session, error: UnixSocketError): void;
 }
 
 /** A plain server answers nothing, not even heartbeats, while one of its handlers runs; but it cuts by itself after this. */
 const BUSY_PLAIN_SERVER_SILENCE_MS = 75_000;
 
+/** A server that leaves this much unread is sent no further answers, and nothing new is started for it. */
+const HOLD_BACK_BYTES = 1024 * 1024;
+
+/** The answer of a push counts as no call. */
+const UNOWNED = { isHeldBack: false, onAnswerWaits: () => undefined, onCallSettled: () => undefined };
+
 /** One connection of a link, from dialling to its end. Never reused. */
-export class Session implements ConnectionOwner, HeartbeatTarget {
+export class Session implements ServedChannel, ConnectionOwner, HeartbeatTarget {
   readonly label: string;
   greeting: GreetingInfo | undefined;
   maxFrameBytes: number;
@@ -62,6 +76,9 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
   private readonly greetingTimer: NodeJS.Timeout;
   private connectFailure: UnixSocketError | undefined;
   private readonly roundTrip = new RoundTrip();
+  /** Made with the server's first call. */
+  private served: ServedCalls<Session> | undefined;
+  private saysCallable = false;
   private beatWaiters: (() => void)[] = [];
 
   constructor(
@@ -121,8 +138,30 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
     return this.connection.queuedBytes;
   }
 
+  get isBackedUp(): boolean {
+    return this.connection.isOpen && this.queuedBytes > HOLD_BACK_BYTES;
+  }
+
   get hasPartialFrame(): boolean {
     return this.connection.hasPartialFrame;
+  }
+
+  /** Whether nobody waits for an answer on it, here or there. */
+  get isIdle(): boolean {
+    return this.inFlight === 0 && this.isServingNothing;
+  }
+
+  /** Whether no call of the server runs or waits here. */
+  get isServingNothing(): boolean {
+    return this.served?.isIdle ?? true;
+  }
+
+  get runningCount(): number {
+    return this.served?.runningCount ?? 0;
+  }
+
+  get waitingCount(): number {
+    return this.served?.waitingCount ?? 0;
   }
 
   send(frame: Frame, onFlushed?: Flushed): void {
@@ -135,7 +174,47 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
     if (frame !== undefined) this.send(frame);
   }
 
+  sendFrame(frame: Frame, _type: MessageType, isOneOfMany = false): void {
+    if (!isOneOfMany || !this.isOverfull()) this.send(frame);
+  }
+
+  noteError(code: string): void {
+    this.owner.onServingError(code);
+  }
+
+  /** Whether the server leaves so much unread that the connection has to go; then it goes. */
+  private isOverfull(): boolean {
+    const { queuedBytes } = this;
+    const { maxSendQueueBytes } = this.options;
+    if (queuedBytes <= maxSendQueueBytes) return false;
+    this.connection.destroy(new SendQueueFullError(queuedBytes, maxSendQueueBytes));
+    return true;
+  }
+
+  /** One call of ours more is under way: a handler may be waiting for it, so another one may run. */
+  onCallMade(): void {
+    this.served?.pump();
+  }
+
+  /** The server hears that it may call us, if it has not. */
+  announceCallable(): void {
+    if (this.isReady && this.isUpgraded && !this.saysCallable) this.sayHello();
+  }
+
+  /** To answer this push through. */
+  answerTo(push: MessageBody, bytes: number): IncomingCall<Session> | undefined {
+    // One that does not read its answers gets none.
+    if (!this.isUpgraded || this.queuedBytes > this.options.maxSendQueueBytes) return undefined;
+    return new IncomingCall<Session>(this, readIncoming('request', push, bytes), UNOWNED);
+  }
+
+  /** Returns how many calls of the server that were. */
+  cancelServed(reason: Error): number {
+    return this.served?.cancelAll(reason) ?? 0;
+  }
+
   end(): void {
+    this.served?.flush();
     if (this.isReady) this.connection.end();
     else this.connection.destroy();
   }
@@ -146,21 +225,23 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
     this.send(this.dialect.ping(this.probe()));
   }
 
-  onMessage(body: MessageBody): void {
+  onMessage(body: MessageBody, bytes: number): void {
     switch (body.msg_type) {
       case MessageType.Response:
         this.onResponse(body);
         return;
       case MessageType.Push:
-        this.owner.onPush(this, body);
+        this.owner.onPush(this, body, bytes);
         return;
       case MessageType.Heartbeat:
         this.onHeartbeat(body);
         return;
       case MessageType.Error:
         if (body.request_id === '') this.onNotice(body);
+        else this.served?.cancel(body.request_id);
         return;
       case MessageType.Request:
+        if (this.isUpgraded) this.onRequest(body, bytes);
     }
   }
 
@@ -173,11 +254,17 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
     clearTimeout(this.greetingTimer);
     this.heartbeat.stop();
     this.beatWaiters = [];
-    const error = this.connectFailure ?? cause;
-    this.owner.onClosed(
-      this,
-      error instanceof UnixSocketError ? error : new ConnectionLostError(this.label, { cause: error }),
-    );
+    const cameFrom = this.connectFailure ?? cause;
+    const error =
+      cameFrom instanceof UnixSocketError
+        ? cameFrom
+        : new ConnectionLostError(this.label, { cause: cameFrom });
+    this.owner.onClosed(this, error);
+    this.cancelServed(error);
+  }
+
+  onDrain(): void {
+    this.served?.onDrain();
   }
 
   silenceLimitMs(): number {
@@ -229,19 +316,28 @@ export class Session implements ConnectionOwner, HeartbeatTarget {
     this.heartbeat.start();
     const resume = this.owner.resumeRequest(this);
     if (this.isUpgraded) {
-      const { accountId, maxFrameBytes } = this.options;
-      const { v2 } = this.dialects;
-      this.connection.dialect = v2.upgraded(this.greeting?.caps ?? []);
-      const hello = {
-        name: PACKAGE_NAME,
-        account_id: accountId,
-        caps: v2.capabilities,
-        max_frame_bytes: maxFrameBytes,
-        ...(resume === undefined ? {} : { resume }),
-      };
-      this.sendHeartbeat(extra('hello', hello) + this.probe());
+      this.connection.dialect = this.dialects.v2.upgraded(this.greeting?.caps ?? []);
+      this.sayHello(resume);
     }
     this.owner.onReady(this);
+  }
+
+  private sayHello(resume?: ResumeRequest): void {
+    const { accountId, maxFrameBytes } = this.options;
+    this.saysCallable = this.owner.isCallable;
+    const hello = {
+      name: PACKAGE_NAME,
+      account_id: accountId,
+      caps: [...this.dialects.v2.capabilities, ACK, ...(this.saysCallable ? [REVERSE] : [])],
+      max_frame_bytes: maxFrameBytes,
+      ...(resume === undefined ? {} : { resume }),
+    };
+    this.sendHeartbeat(extra('hello', hello) + this.probe());
+  }
+
+  private onRequest(body: MessageBody, bytes: number): void {
+    this.served ??= new ServedCalls<Session>(this, this.options, this.owner);
+    this.served.onRequest(body, bytes);
   }
 
   private onHeartbeat(body: MessageBody): void {

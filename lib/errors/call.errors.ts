@@ -60,10 +60,10 @@ export class RemoteError extends UnixSocketError {
   }
 }
 
-/** Why a server did not start a call; also the `code` of {@link RefusedError}. */
+/** Why the other end did not start a call; also the `code` of {@link RefusedError}. */
 export type RefusalCode = 'OVERLOADED' | 'DRAINING' | 'DEADLINE_EXCEEDED';
 
-/** The server refused the call before starting it. Repeating is safe. */
+/** The other end refused the call before starting it. Repeating is safe. */
 export class RefusedError extends UnixSocketError {
   override readonly name = 'RefusedError';
 
@@ -85,6 +85,42 @@ export class NotConnectedError extends UnixSocketError {
     cause?: unknown,
   ) {
     super(`There is no connection to ${endpoint}; the call was not sent.`, { delivery: 'notSent', cause });
+  }
+}
+
+/** The client at the other end of a connection takes no calls, or acknowledges no pushes. */
+export class NotCallableError extends UnixSocketError {
+  override readonly name = 'NotCallableError';
+  readonly code = 'NOT_CALLABLE';
+
+  constructor(
+    readonly connectionId: string,
+    kind: 'request' | 'event',
+  ) {
+    super(
+      kind === 'request'
+        ? `The client ${connectionId} takes no calls: it is none of this package's, has no handlers, or has not said hello yet.`
+        : `The client ${connectionId} acknowledges no pushes: it is none of this package's, or has not said hello yet.`,
+      { delivery: 'notSent' },
+    );
+  }
+}
+
+/** So many calls to one client have no answer yet that no more may be made. */
+export class PendingCallsFullError extends UnixSocketError {
+  override readonly name = 'PendingCallsFullError';
+  readonly code = 'PENDING_CALLS_FULL';
+
+  constructor(
+    readonly connectionId: string,
+    readonly limit: number,
+  ) {
+    super(
+      `${limit} calls to the client ${connectionId} wait for their answers already; this one was not sent.`,
+      {
+        delivery: 'notSent',
+      },
+    );
   }
 }
 

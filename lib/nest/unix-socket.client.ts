@@ -11,6 +11,7 @@ import {
 } from '@nestjs/microservices';
 import { AsyncSubject, Observable, type Observer } from 'rxjs';
 import { HandlerFailure } from '../calls/handler-failure.js';
+import type { RequestHandlerFunction } from '../calls/request-handler-registry.js';
 import { Link } from '../client/link.js';
 import type { LinkCloseReport, LinkStats } from '../client/link-reports.js';
 import type { LinkState } from '../client/link-state.js';
@@ -23,6 +24,7 @@ import type { LinkOptions } from '../options/client-options.js';
 import type { PushSubscriptionOptions } from '../options/push-options.js';
 import type { Metadata } from '../protocol/guards.js';
 import type { Payload } from '../protocol/payload.js';
+import { UnixSocketClientHandlers } from './unix-socket.client-handlers.js';
 import { AnswerObserver } from './answer-observer.js';
 import { unexploredClasses } from './decorators/handler-metadata.js';
 import { pushFilter } from './push-filter.js';
@@ -32,6 +34,8 @@ import { UnixSocketRecord } from './unix-socket.record-builder.js';
 
 /** Options of {@link UnixSocketClientProxy}: where it connects, its limits, and Nest's serializers. */
 export interface UnixSocketClientOptions extends LinkOptions {
+  /** Tells its handlers from those of other clients in the same app: see {@link OnRequest}. @default '' */
+  readonly name?: string | undefined;
   /** Connects as soon as it is made, instead of on `connect()` or the first call. @default false */
   readonly eager?: boolean | undefined;
   /** Sees every request and event as Nest's packet. Takes the slower path. */
@@ -62,6 +66,8 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
   isExplored = false;
   protected readonly logger = new Logger(UnixSocketClientProxy.name);
   private readonly link: Link;
+  private strategy: UnixSocketClientHandlers | undefined;
+  private readonly clientName: string | undefined;
   private readonly emitter = new EventEmitter();
   private readonly hasSerializer: boolean;
   private readonly hasDeserializer: boolean;
@@ -70,7 +76,8 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
   constructor(options: UnixSocketClientOptions) {
     super();
     // Nest's types list its own transports only.
-    const { serializer, deserializer } = options ?? {};
+    const { serializer, deserializer, name } = options ?? {};
+    this.clientName = name;
     const packetOptions = { serializer, deserializer } as NonNullable<TcpClientOptions['options']>;
     this.initializeSerializer(packetOptions);
     this.initializeDeserializer(packetOptions);
@@ -149,6 +156,24 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
     if (event === 'push' && this.emitter.listenerCount('push') === 0)
       this.link.pushes.subscribe(undefined, (_data, push) => void this.emitter.emit('push', push));
     this.emitter.on(event, listener);
+  }
+
+  /**
+   * Lets controllers answer calls of the server: a strategy for `app.connectMicroservice`. Once it listens the client
+   * connects, and the server hears that it takes calls; once it closes the client does.
+   */
+  get handlers(): UnixSocketClientHandlers {
+    this.strategy ??= new UnixSocketClientHandlers(this, this.link, this.clientName);
+    return this.strategy;
+  }
+
+  /**
+   * Registers a function for calls of the server, also while connected. It comes before a controller with the same
+   * pattern; the last one wins. Its errors reach the server with their own text.
+   */
+  handle(type: string, handler: RequestHandlerFunction<never>): this {
+    this.link.handle(type, handler);
+    return this;
   }
 
   /** The `net.Socket` of the connection there is. @throws Error while there is none */

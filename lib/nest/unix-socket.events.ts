@@ -28,6 +28,8 @@ export type UnixSocketServerEvents = {
   connect: (connection: ClientConnection) => void;
   /** `cause` is undefined after an ordinary end. */
   disconnect: (connection: ClientConnection, cause: Error | undefined) => void;
+  /** The client has said that it takes calls: it may be asked now. */
+  callable: (connection: ClientConnection) => void;
   /** Pushes to this client begin to wait, because it does not read them. */
   slowConsumer: (connection: ClientConnection) => void;
   /** A connection that was not taken. */

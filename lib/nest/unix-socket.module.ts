@@ -52,7 +52,7 @@ export class UnixSocketModule extends ConfigurableUnixSocketModule {
    */
   static forClient(...clients: UnixSocketNamedClientOptions[]): DynamicModule {
     return UnixSocketModule.clients(
-      clients.map(({ name, ...options }) => ({ name, useFactory: () => options })),
+      clients.map((options) => ({ name: options.name, useFactory: () => options })),
     );
   }
 
@@ -83,7 +83,7 @@ function clientProvider({ name, useFactory, inject }: UnixSocketClientAsyncOptio
     provide: getUnixSocketClientToken(name),
     useFactory: async (registry: ClientRegistry, ...dependencies: unknown[]) => {
       const { eager = false, ...options } = await useFactory(...dependencies);
-      const client = new UnixSocketClientProxy(options);
+      const client = new UnixSocketClientProxy({ ...options, name });
       registry.add(name, client, eager);
       // Nest calls hooks on whatever instance has them.
       return Object.assign(client, { onApplicationShutdown: () => client.close() });

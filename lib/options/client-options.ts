@@ -89,6 +89,12 @@ export interface ClientSettings {
   drainTimeoutMs: number;
   /** Pushes that may wait for one subscription to pushes, unless its `bufferSize` says so itself. @default 10000 */
   maxQueuedPushes: number;
+  /** Calls of the server that run at the same time; more wait. @default 1024 */
+  maxConcurrentPerConnection: number;
+  /** Calls of the server that may wait for their turn; more are refused. @default 65536 */
+  maxQueuedPerConnection: number;
+  /** Bytes of calls of the server that may wait for their turn. @default 67108864 (64 MiB) */
+  maxQueuedBytesPerConnection: number;
 }
 
 /** What a client may be given. */
@@ -124,6 +130,9 @@ export const CLIENT_DEFAULTS: Readonly<ClientSettings> = {
   maxRepeats: 10,
   drainTimeoutMs: 5_000,
   maxQueuedPushes: 10_000,
+  maxConcurrentPerConnection: 1_024,
+  maxQueuedPerConnection: 65_536,
+  maxQueuedBytesPerConnection: 64 * MIB,
 };
 
 export const RECONNECT_DEFAULTS: Readonly<ReconnectSettings> = {
@@ -165,6 +174,9 @@ const RULES: Rules<ClientSettings> = {
   maxRepeats: atLeast(0),
   drainTimeoutMs: milliseconds(0),
   maxQueuedPushes: atLeast(1),
+  maxConcurrentPerConnection: atLeast(1),
+  maxQueuedPerConnection: atLeast(0),
+  maxQueuedBytesPerConnection: atLeast(0),
 };
 
 const RECONNECT_RULES: Rules<ReconnectSettings> = {

@@ -92,6 +92,12 @@ export interface ServerSettings {
   maxQueuedPerConnection: number;
   /** Bytes of requests of one connection that may wait for their turn. @default 67108864 (64 MiB) */
   maxQueuedBytesPerConnection: number;
+  /** Calls to one client that may wait for their answers; more fail. @default 65536 */
+  maxPendingPerConnection: number;
+  /** Bound on the wait for a client's answer, or for the first value of a stream. Milliseconds, 0 for never. @default 10000 */
+  requestTimeoutMs: number;
+  /** Bound on the gap between two values of a client's stream. Milliseconds, 0 for never. @default 0 */
+  idleTimeoutMs: number;
   /** A client for which more than this is queued because it does not read is disconnected. @default 67108864 (64 MiB) */
   maxSendQueueBytes: number;
   /** How long `close()` waits for running requests. Milliseconds. @default 10000 */
@@ -143,6 +149,9 @@ export const SERVER_DEFAULTS: Readonly<ServerSettings> = {
   maxConcurrentPerConnection: 1_024,
   maxQueuedPerConnection: 65_536,
   maxQueuedBytesPerConnection: 64 * MIB,
+  maxPendingPerConnection: 65_536,
+  requestTimeoutMs: 10_000,
+  idleTimeoutMs: 0,
   maxSendQueueBytes: 64 * MIB,
   drainTimeoutMs: 10_000,
   backlog: 511,
@@ -188,6 +197,9 @@ const RULES: Rules<ServerSettings> = {
   maxConcurrentPerConnection: atLeast(1),
   maxQueuedPerConnection: atLeast(0),
   maxQueuedBytesPerConnection: atLeast(0),
+  maxPendingPerConnection: atLeast(1),
+  requestTimeoutMs: milliseconds(0),
+  idleTimeoutMs: milliseconds(0),
   maxSendQueueBytes: atLeast(1_024),
   drainTimeoutMs: milliseconds(0),
   backlog: atLeast(1),

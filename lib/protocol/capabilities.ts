@@ -14,6 +14,11 @@ export const CAPABILITIES: readonly string[] = [
   'resume',
 ];
 
+/** A client answers pushes that ask for it. */
+export const ACK = 'ack';
+/** A client takes calls of its server. */
+export const REVERSE = 'reverse';
+
 /** The text the protocol fixes for a request that nothing handles. */
 export const UNKNOWN_REQUEST_TYPE = 'Unknown request type';
 

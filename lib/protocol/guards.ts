@@ -23,13 +23,13 @@ const LONGEST_NAME = 200;
 
 export interface Hello {
   readonly name: string;
-  readonly caps: readonly string[];
   readonly accountId: string | undefined;
   readonly maxFrameBytes: number | undefined;
   /** Whether it follows the numbers of kept rooms. */
   readonly canResume: boolean;
   /** Where it was, as it stands on the wire. */
   readonly resume: unknown;
+  readonly caps: readonly string[];
 }
 
 /** What an upgraded client says of itself. */

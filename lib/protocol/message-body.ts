@@ -48,6 +48,8 @@ export interface MessageBody {
   readonly seq?: unknown;
   /** On a heartbeat: what the ends tell each other about kept rooms. */
   readonly resume?: unknown;
+  /** `true`, on a push: please answer with a `response` once it is handled. */
+  readonly ack?: unknown;
   /** `true`, on a heartbeat to a server that allows it: a successor asks for its path. */
   readonly take_over?: unknown;
 }

@@ -1,4 +1,6 @@
 import type { CallChannel } from '../calls/call-channel.js';
+import type { CallObserver } from '../calls/pending-call.js';
+import type { ClientRequestOptions } from '../calls/request.js';
 import type { ProtocolVersion } from '../protocol/dialect.js';
 import type { Metadata } from '../protocol/guards.js';
 import type { SlowConsumerPolicy } from './push-queue.js';
@@ -36,6 +38,8 @@ export interface ClientConnection {
   /** When it connected, milliseconds since the epoch. */
   readonly connectedAt: number;
   readonly isConnected: boolean;
+  /** Whether it takes calls: it is one of ours and has handlers. It may say so at any time; see the event `callable`. */
+  readonly isCallable: boolean;
   /** The rooms it is in. */
   readonly rooms: ReadonlySet<string>;
   /** Enters rooms; it leaves them all when it disconnects. @throws ConnectionClosedError if it has */
@@ -43,6 +47,29 @@ export interface ClientConnection {
   leave(...rooms: string[]): void;
   /** Sends a message to this client alone. @throws EncodeError, FrameTooLargeError */
   push(type: string, data: unknown, options?: PushOptions): PushOutcome;
+  /**
+   * As `push`, and resolves once the client's handlers have finished. Rejects with the error of the first that failed,
+   * and with `UNKNOWN_PATTERN` if there is none.
+   * @throws EncodeError, and the errors of {@link request}
+   */
+  pushAcked(type: string, data: unknown, options?: ClientRequestOptions): Promise<void>;
+  /**
+   * Calls a handler of this client: a promise of its answer; of a stream, the last value. Undefined if it gave none.
+   * Never repeated.
+   * @throws NotCallableError, RemoteError, RequestTimeoutError, RequestAbortedError, ConnectionLostError, EncodeError
+   * and the other errors of a call, each with its `delivery`
+   */
+  request<T = unknown>(type: string, data: unknown, options?: ClientRequestOptions): Promise<T>;
+  /**
+   * As {@link request}, with each value of the answer as it comes. Returns the function that cancels.
+   * @throws EncodeError, InvalidOptionError; all other errors go to the observer
+   */
+  stream(
+    type: string,
+    data: unknown,
+    observer: CallObserver,
+    options?: Omit<ClientRequestOptions, 'signal'>,
+  ): () => void;
   /** Sends what is queued and ends the connection; with `reason`, an upgraded client is told. */
   close(reason?: string): void;
 }

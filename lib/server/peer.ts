@@ -2,6 +2,8 @@ import type { Duplex } from 'node:stream';
 import { CallQueue } from '../calls/call-queue.js';
 import { IncomingCall } from '../calls/incoming-call.js';
 import { readIncoming } from '../calls/incoming-message.js';
+import type { CallObserver, CallOptions } from '../calls/pending-call.js';
+import { requestPayload, type ClientRequestOptions } from '../calls/request.js';
 import { Connection, type ConnectionOwner } from '../connection/connection.js';
 import { RoundTrip } from '../connection/round-trip.js';
 import { Heartbeat, type HeartbeatTarget } from '../connection/heartbeat.js';
@@ -9,6 +11,7 @@ import { ConnectionLostError, PeerSilentError, SendQueueFullError } from '../err
 import { CallCancelledError } from '../errors/call.errors.js';
 import { FrameTimeoutError } from '../errors/protocol.errors.js';
 import type { ResolvedServerOptions } from '../options/server-options.js';
+import { ACK, REVERSE } from '../protocol/capabilities.js';
 import type { Dialect, ProtocolVersion } from '../protocol/dialect.js';
 import type { ServerDialects } from '../protocol/dialects.js';
 import { extra } from '../protocol/envelope.js';
@@ -21,6 +24,7 @@ import { BeatLimiter } from './beat-limiter.js';
 import type { Caller, PushOptions, PushOutcome } from './client-connection.js';
 import type { Deduplicator } from './deduplicator.js';
 import { HalfOpenWatch, type HalfOpenPeer } from './half-open-watch.js';
+import { PeerCalls, type CallablePeer, type PeerCallsOwner } from './peer-calls.js';
 import { PeerPushes, type PeerPushesOwner } from './peer-pushes.js';
 import { PushOperator } from './push.js';
 import type { SlowConsumerPolicy } from './push-queue.js';
@@ -29,7 +33,7 @@ import type { ConnectionStats } from './server-reports.js';
 import type { SilentPeers } from './silent-peers.js';
 
 /** What a peer tells the server it belongs to. */
-export interface PeerOwner extends PeerPushesOwner {
+export interface PeerOwner extends PeerPushesOwner, PeerCallsOwner {
   /** Run the handler of this call. */
   onCall(call: IncomingCall<Caller>): void;
   onCallSettled(call: IncomingCall<Caller>): void;
@@ -38,8 +42,8 @@ export interface PeerOwner extends PeerPushesOwner {
   onMessage(type: MessageType): void;
   onSent(type: MessageType): void;
   onError(code: string): void;
-  /** An upgraded client has said hello. */
-  onUpgraded(peer: Peer): void;
+  /** The client has said that it takes calls. */
+  onCallable(peer: Peer): void;
   /** A successor asks for the path of this server. */
   onTakeOverAsked(peer: Peer): void;
   /** Its last call has ended, and its connection is not open any more. */
@@ -60,17 +64,21 @@ const UNKNOWN_PEER_GRACE_MS = 500;
 const HOLD_BACK_BYTES = 1024 * 1024;
 
 /** The server's view of one client: greeting, version, heartbeats, and the calls it has made. */
-export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, HalfOpenPeer {
+export class Peer implements Caller, CallablePeer, ConnectionOwner, HeartbeatTarget, HalfOpenPeer {
   readonly connectedAt = Date.now();
   isUpgraded = false;
   clientName: string | undefined;
   accountId: string | undefined;
+  isCallable = false;
+  acknowledges = false;
   maxFrameBytes: number;
   lastActivityAt = this.connectedAt;
 
   private readonly connection: Connection;
   private readonly calls: CallQueue<Caller>;
   private readonly pushes: PeerPushes;
+  /** Made with the first call to the client. */
+  private callsThere: PeerCalls | undefined;
   private readonly heartbeat: Heartbeat;
   private halfOpenWatch: HalfOpenWatch | undefined;
   private leaveTimer: NodeJS.Timeout | undefined;
@@ -102,6 +110,8 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, HalfOpenP
       (call) => owner.onCall(call),
       (call) => this.onCallSettled(call),
       () => this.isBackedUp,
+      // Their order is the point of sequential handling, so there none begins before the one before has ended.
+      () => (options.handling === 'sequential' ? 0 : this.pendingThere),
     );
     this.pushes = new PeerPushes(this, this.connection, owner, options.maxSendQueueBytes);
     const { enabled, intervalMs, timeoutMs } = options.heartbeat;
@@ -180,6 +190,15 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, HalfOpenP
     return this.calls.waitingCount;
   }
 
+  /** Calls to the client that it has not answered. */
+  get pendingThere(): number {
+    return this.callsThere?.size ?? 0;
+  }
+
+  get isLeaving(): boolean {
+    return this.isDraining && this.calls.isIdle;
+  }
+
   getStats(): ConnectionStats {
     return Object.freeze({
       id: this.id,
@@ -196,12 +215,31 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, HalfOpenP
       bytesSent: this.bytesSent,
       inFlight: this.runningCount,
       queued: this.waitingCount,
+      pending: this.pendingThere,
       roundTripMs: this.roundTrip.lastMs,
     });
   }
 
   push(type: string, data: unknown, options?: PushOptions): PushOutcome {
     return new PushOperator(this.owner, [this]).push(type, data, options);
+  }
+
+  async pushAcked(type: string, data: unknown, options: ClientRequestOptions = {}): Promise<void> {
+    await requestPayload(this.madeCalls.pushes, type, this.madeCalls.encode(data), options);
+  }
+
+  async request<T>(type: string, data: unknown, options: ClientRequestOptions = {}): Promise<T> {
+    return (await requestPayload(this.madeCalls, type, this.madeCalls.encode(data), options)) as T;
+  }
+
+  stream(type: string, data: unknown, observer: CallObserver, options: CallOptions = {}): () => void {
+    const { madeCalls } = this;
+    const call = madeCalls.call(type, madeCalls.encode(data), options, observer);
+    return () => madeCalls.cancel(call);
+  }
+
+  onCallMade(): void {
+    this.calls.pump();
   }
 
   join(...rooms: string[]): void {
@@ -220,6 +258,11 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, HalfOpenP
     seq?: readonly RoomPosition[],
   ): boolean {
     return this.pushes.offer(frames.for(this.dialect), policy, key, seq);
+  }
+
+  /** Behind the pushes that wait. False if there is no room for it. */
+  offerAcked(frame: Frame): boolean {
+    return this.pushes.offer(frame, 'dropNewest', undefined, undefined);
   }
 
   /** A push to kept rooms that is not for it. */
@@ -270,6 +313,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, HalfOpenP
   /** Cancels what still runs and ends the connection. Returns how many calls that were. */
   abort(reason: Error): number {
     const cancelled = this.calls.cancelAll(reason);
+    this.callsThere?.failAll(reason);
     this.end();
     return cancelled;
   }
@@ -300,6 +344,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, HalfOpenP
         }
         return;
       case MessageType.Response:
+        this.callsThere?.onResponse(body);
     }
   }
 
@@ -322,6 +367,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, HalfOpenP
     this.pushes.resume.park();
     const { deduplicator } = this.owner;
     const reason = cause ?? new ConnectionLostError(`client ${this.id}`);
+    this.callsThere?.failAll(cause);
     deduplicator?.leave(this, reason);
     // What has run must not run again: whoever asks again gets the answer that is there.
     this.calls.flush(({ shared }) => shared !== undefined);
@@ -437,7 +483,7 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, HalfOpenP
   }
 
   private onHeartbeat(body: MessageBody): void {
-    if (body.hello !== undefined && !this.isUpgraded) this.upgrade(body.hello);
+    if (body.hello !== undefined) this.onHello(body.hello);
     if (body.hello === undefined && body.resume !== undefined) {
       this.pushes.resume.confirm();
       return;
@@ -455,15 +501,26 @@ export class Peer implements Caller, ConnectionOwner, HeartbeatTarget, HalfOpenP
     this.sendBeat(extra('probe_ack', readInteger(body.probe)));
   }
 
-  private upgrade(value: unknown): void {
+  private get madeCalls(): PeerCalls {
+    this.callsThere ??= new PeerCalls(this, this.options, this.owner);
+    return this.callsThere;
+  }
+
+  private onHello(value: unknown): void {
     const hello = readHello(value);
     if (hello === undefined) return;
-    this.isUpgraded = true;
-    this.clientName = hello.name;
-    this.accountId = hello.accountId;
-    this.connection.dialect = this.owner.dialects.v2.upgraded(hello.caps);
-    this.maxFrameBytes = Math.min(this.maxFrameBytes, hello.maxFrameBytes ?? Infinity);
-    this.owner.onUpgraded(this);
-    if (hello.canResume) this.pushes.resume.begin(hello.resume);
+    if (!this.isUpgraded) {
+      this.isUpgraded = true;
+      this.clientName = hello.name;
+      this.accountId = hello.accountId;
+      this.connection.dialect = this.owner.dialects.v2.upgraded(hello.caps);
+      this.maxFrameBytes = Math.min(this.maxFrameBytes, hello.maxFrameBytes ?? Infinity);
+      this.acknowledges = hello.caps.includes(ACK);
+      if (hello.canResume) this.pushes.resume.begin(hello.resume);
+    }
+    // Said again once the client has its first handler.
+    if (this.isCallable || !hello.caps.includes(REVERSE)) return;
+    this.isCallable = true;
+    this.owner.onCallable(this);
   }
 }

@@ -10,6 +10,8 @@ export interface SocketServerEvents {
   onConnect?(connection: ClientConnection): void;
   /** `cause` is undefined after an ordinary end. */
   onDisconnect?(connection: ClientConnection, cause: Error | undefined): void;
+  /** The client has said that it takes calls: it may be asked now. */
+  onCallable?(connection: ClientConnection): void;
   /** Pushes to this client begin to wait, because it does not read them. */
   onSlowConsumer?(connection: ClientConnection): void;
   /** The function given to `authorizeResume` failed; the client enters none of its rooms. */
@@ -45,6 +47,8 @@ export interface ConnectionStats {
   readonly bytesSent: number;
   readonly inFlight: number;
   readonly queued: number;
+  /** Calls to it that it has not answered. */
+  readonly pending: number;
   readonly roundTripMs: number | undefined;
 }
 
@@ -52,6 +56,8 @@ export interface ConnectionStats {
 export interface ServerCloseReport {
   /** Calls whose handlers were cancelled. */
   readonly cancelled: number;
+  /** Calls to clients that had got no answer. */
+  readonly unanswered: number;
   /** Connections whose clients had not left in time. */
   readonly unfinishedConnections: number;
 }
@@ -64,7 +70,7 @@ export interface ServerStats {
   readonly refusedConnections: number;
   /** All messages received, heartbeats too. */
   readonly messagesReceived: number;
-  /** Responses and pushes sent; heartbeats and greetings are not counted. */
+  /** Responses, pushes and requests sent; heartbeats and greetings are not counted. */
   readonly messagesSent: number;
   readonly receivedByType: MessageCounts;
   readonly sentByType: MessageCounts;
@@ -84,6 +90,10 @@ export interface ServerStats {
   readonly inFlight: number;
   /** Calls waiting for their turn. */
   readonly queued: number;
+  /** Calls to clients that have not been answered. */
+  readonly pending: number;
+  /** Calls to clients that failed. */
+  readonly failuresByCode: Readonly<Record<string, number>>;
   /** Bad peers, overloads and results that could not be sent. Errors thrown by handlers are not among them. */
   readonly errors: number;
   readonly errorsByCode: Readonly<Record<string, number>>;

@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import type { Server } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { CallRunner } from '../calls/call-runner.js';
 import type { IncomingCall } from '../calls/incoming-call.js';
-import { RequestHandlerRegistry, type RequestHandlerFunction } from '../calls/request-handler-registry.js';
-import { runFunctionHandler } from '../calls/run-function-handler.js';
+import type { RequestHandlerFunction, RequestHandlerRegistry } from '../calls/request-handler-registry.js';
 import { Deadlines } from '../connection/deadlines.js';
-import { ErrorCounter, LatencyRecorder, MessageCounter } from '../connection/stats.js';
+import { ErrorCounter, MessageCounter } from '../connection/stats.js';
 import { tell } from '../connection/tell.js';
 import { ConnectionLostError, ServerClosedError } from '../errors/connection.errors.js';
 import { UnixSocketError } from '../errors/unix-socket.error.js';
@@ -34,16 +34,13 @@ import { SilentPeers } from './silent-peers.js';
 import { CONSENT_MS, TAKE_OVER_GRANTED, TAKE_OVER_REFUSED } from './take-over.js';
 import type { ServerCloseReport, ServerStats, SocketServerEvents } from './server-reports.js';
 
-const LONGEST_TIMER_MS = 0x7fff_ffff;
-
 /**
  * A complete server without Nest: listens, greets, keeps the connections and runs handlers. `lib/nest` puts
  * controllers on top of it; a script may use it as it is.
  */
 export class SocketServer implements PeerOwner, ListenerOwner {
   readonly options: ResolvedServerOptions;
-  readonly handlers = new RequestHandlerRegistry();
-
+  readonly callDeadlines = new Deadlines();
   readonly deduplicator: Deduplicator | undefined;
   readonly dialects: ServerDialects;
   readonly silentPeers: SilentPeers;
@@ -56,7 +53,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   private readonly received = new MessageCounter();
   private readonly sent = new MessageCounter();
   private readonly errors = new ErrorCounter();
-  private readonly latency = new LatencyRecorder();
+  private readonly runner = new CallRunner<Caller>((call) => this.events.onCall?.(call) === true);
   private totalConnections = 0;
   private refusedConnections = 0;
   private messagesReceived = 0;
@@ -68,7 +65,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   private readonly pushPrefix = `${randomBytes(6).toString('hex')}-`;
   private pushesDropped = 0;
   private slowConsumers = 0;
-  private readonly deadlines = new Deadlines();
+  private readonly callFailures = new ErrorCounter();
   /** The server that is taking our path at the moment. */
   private successor: Peer | undefined;
   private consentTimer: NodeJS.Timeout | undefined;
@@ -100,6 +97,11 @@ export class SocketServer implements PeerOwner, ListenerOwner {
 
   get connectionCount(): number {
     return this.peers.size;
+  }
+
+  /** Functions that handle requests. */
+  get handlers(): RequestHandlerRegistry {
+    return this.runner.handlers;
   }
 
   get isClosing(): boolean {
@@ -187,9 +189,11 @@ export class SocketServer implements PeerOwner, ListenerOwner {
       keptBytes: this.kept.bytes,
       inFlight: sum((peer) => peer.runningCount, working),
       queued: sum((peer) => peer.waitingCount, working),
+      pending: sum((peer) => peer.pendingThere),
+      failuresByCode: this.callFailures.snapshot(),
       errors: this.errors.total,
       errorsByCode: this.errors.snapshot(),
-      handlerLatencyMs: this.latency.summary(),
+      handlerLatencyMs: this.runner.latency.summary(),
       connections: Object.freeze(peers.map((peer) => peer.getStats())),
     });
   }
@@ -221,38 +225,16 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   }
 
   onDeadline(call: IncomingCall<Caller>, deadlineMs: number): void {
-    const timeoutMs = Math.min(deadlineMs, LONGEST_TIMER_MS);
-    // 0 means no limit there, and no time left here.
-    if (timeoutMs > 0) this.deadlines.add(call, timeoutMs, performance.now());
-    else
-      call.refuse(
-        'DEADLINE_EXCEEDED',
-        'The deadline of the call had passed before it arrived; it was not started.',
-      );
+    this.runner.limit(call, deadlineMs);
   }
 
   onCall(call: IncomingCall<Caller>): void {
-    const now = performance.now();
-    // It waited for its turn, and this process was too busy for the timer.
-    if (call.expiresAt > 0 && call.expiresAt <= now) {
-      call.onExpired();
-      return;
-    }
-    call.startedAt = now;
-    const { type, kind } = call.message;
-    const handler = typeof type === 'string' && kind === 'request' ? this.handlers.get(type) : undefined;
-    if (handler !== undefined) {
-      runFunctionHandler(handler, call);
-    } else if (this.events.onCall?.(call) !== true) {
-      call.failUnknown();
-    }
+    this.runner.run(call);
   }
 
   onCallSettled(call: IncomingCall<Caller>): void {
-    this.deadlines.remove(call);
+    this.runner.onSettled(call);
     this.deduplicator?.onCallSettled(call);
-    // How long a caller leaves its answer unread says nothing of the handler.
-    if (call.startedAt > 0) this.latency.record((call.answeredAt || performance.now()) - call.startedAt);
   }
 
   onMessage(type: MessageType): void {
@@ -261,7 +243,8 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   }
 
   onSent(type: MessageType): void {
-    if (type === MessageType.Response || type === MessageType.Push) this.messagesSent++;
+    if (type === MessageType.Response || type === MessageType.Push || type === MessageType.Request)
+      this.messagesSent++;
     this.sent.add(type);
   }
 
@@ -269,7 +252,13 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     this.errors.add(code);
   }
 
-  onUpgraded(): void {}
+  onCallFailed(code: string): void {
+    this.callFailures.add(code);
+  }
+
+  onCallable(peer: Peer): void {
+    tell(() => this.events.onCallable?.(peer));
+  }
 
   onTakeOverAsked(peer: Peer): void {
     const { takeOver } = this.options;
@@ -326,13 +315,15 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     for (const peer of this.peers.all()) peer.drain();
     await this.untilEmpty(this.options.drainTimeoutMs);
     const unfinished = [...this.peers.all()];
+    const unanswered = unfinished.reduce((total, peer) => total + peer.pendingThere, 0);
     let cancelled = 0;
     for (const peer of [...unfinished, ...this.lingering]) cancelled += peer.abort(new ServerClosedError());
     await this.untilEmpty(undefined);
     this.deduplicator?.close();
     this.kept.close();
-    this.deadlines.close();
-    return Object.freeze({ cancelled, unfinishedConnections: unfinished.length });
+    this.runner.close();
+    this.callDeadlines.close();
+    return Object.freeze({ cancelled, unanswered, unfinishedConnections: unfinished.length });
   }
 
   /** The successor has what it wanted, or has failed. */

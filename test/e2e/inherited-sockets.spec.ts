@@ -63,7 +63,7 @@ const inherited =
     const link = await connectLink({ path });
     expect(await request(link, 'pid', null)).toBe(server.pid);
 
-    expect(await server.command('close')).toEqual({ cancelled: 0, unfinishedConnections: 0 });
+    expect(await server.command('close')).toEqual({ cancelled: 0, unanswered: 0, unfinishedConnections: 0 });
     // It is the file of whoever made it: as it was, and no other beside it.
     const { ino, mode } = statSync(path);
     expect({ ino, mode }).toEqual({ ino: before.ino, mode: before.mode });

@@ -268,7 +268,7 @@ const WAYS: readonly Way[] = [
     async stop({ client }, pattern, isStarted) {
       const failed = rejectionOf(client.request(pattern, 'it'));
       await isStarted;
-      expect(await client.close()).toEqual({ unanswered: 1, notSent: 0 });
+      expect(await client.close()).toEqual({ unanswered: 1, notSent: 0, cancelled: 0 });
       expect(await failed).toMatchObject({
         code: 'CLIENT_CLOSED',
         delivery: 'sentNoReply',

@@ -123,7 +123,7 @@ describe.each(TRANSPORTS)('The end of a server over %s', (transport) => {
 
     desk.open('old');
     expect(await before).toBe('old done');
-    expect(await closing).toEqual({ cancelled: 0, unfinishedConnections: 0 });
+    expect(await closing).toEqual({ cancelled: 0, unanswered: 0, unfinishedConnections: 0 });
     if ('path' in old.address) expect(existsSync(old.address.path)).toBe(true);
     expect(await client.request('run', 'still')).toBe('still done');
   });
@@ -195,7 +195,7 @@ describe.each(TRANSPORTS)('The end of a server over %s', (transport) => {
     // Of an event nobody hears that it was refused.
     await desk.until('event done');
     peer.end();
-    expect(await closing).toEqual({ cancelled: 0, unfinishedConnections: 0 });
+    expect(await closing).toEqual({ cancelled: 0, unanswered: 0, unfinishedConnections: 0 });
     expect(desk.entries).toEqual(['a', 'b', 'event', 'event done']);
   });
 
@@ -215,7 +215,7 @@ describe.each(TRANSPORTS)('The end of a server over %s', (transport) => {
     expect(await nextResponse(peer, 'b')).toMatchObject({ data: 'b done' });
     await peer.ended;
     peer.end();
-    expect(await closing).toEqual({ cancelled: 0, unfinishedConnections: 0 });
+    expect(await closing).toEqual({ cancelled: 0, unanswered: 0, unfinishedConnections: 0 });
   });
 
   it('cancels what is not done within drainTimeoutMs, ends every socket and says how many', async () => {
@@ -227,7 +227,7 @@ describe.each(TRANSPORTS)('The end of a server over %s', (transport) => {
     for (const label of ['a', 'b', 'c']) await desk.until(label);
 
     const startedAt = performance.now();
-    expect(await server.close()).toEqual({ cancelled: 3, unfinishedConnections: 2 });
+    expect(await server.close()).toEqual({ cancelled: 3, unanswered: 0, unfinishedConnections: 2 });
     expect(performance.now() - startedAt).toBeGreaterThanOrEqual(55);
     for (const label of ['a', 'b', 'c']) expect(desk.count(`${label} stopped`)).toBe(1);
     expect(server.connectionCount).toBe(0);
@@ -240,7 +240,7 @@ describe.each(TRANSPORTS)('The end of a server over %s', (transport) => {
   it('waits for its clients to leave no longer than drainTimeoutMs, though nothing runs', async () => {
     const { server, address } = await start({ drainTimeoutMs: 40 });
     const peer = await connectByHand(address);
-    expect(await server.close()).toEqual({ cancelled: 0, unfinishedConnections: 1 });
+    expect(await server.close()).toEqual({ cancelled: 0, unanswered: 0, unfinishedConnections: 1 });
     await peer.ended;
     peer.destroy();
   });
@@ -249,7 +249,7 @@ describe.each(TRANSPORTS)('The end of a server over %s', (transport) => {
     const { server, address } = await start();
     const peer = await RawPeer.connect(address, { allowHalfOpen: false });
     await peer.next();
-    expect(await server.close()).toEqual({ cancelled: 0, unfinishedConnections: 0 });
+    expect(await server.close()).toEqual({ cancelled: 0, unanswered: 0, unfinishedConnections: 0 });
     await peer.closed;
   });
 
@@ -262,7 +262,7 @@ describe.each(TRANSPORTS)('The end of a server over %s', (transport) => {
     await peer.send(hello(), request('it', 'run', 'it'));
     expect(await nextResponse(peer, 'it')).toMatchObject({ error_detail: { code: 'DRAINING' } });
     peer.end();
-    expect(await closing).toEqual({ cancelled: 0, unfinishedConnections: 0 });
+    expect(await closing).toEqual({ cancelled: 0, unanswered: 0, unfinishedConnections: 0 });
     expect(desk.entries).toEqual([]);
   });
 
@@ -279,7 +279,7 @@ describe.each(TRANSPORTS)('The end of a server over %s', (transport) => {
       app.close().then(() => server.close()),
     ]);
     expect(new Set(reports).size).toBe(1);
-    expect(reports[0]).toEqual({ cancelled: 1, unfinishedConnections: 1 });
+    expect(reports[0]).toEqual({ cancelled: 1, unanswered: 0, unfinishedConnections: 1 });
     expect(await server.close()).toBe(reports[0]);
     expect(closes).toBe(1);
     peer.destroy();
@@ -287,7 +287,7 @@ describe.each(TRANSPORTS)('The end of a server over %s', (transport) => {
 
   it('comes for a server that never listened', async () => {
     const server = new UnixSocketServer(freeAddress(transport));
-    expect(await server.close()).toEqual({ cancelled: 0, unfinishedConnections: 0 });
+    expect(await server.close()).toEqual({ cancelled: 0, unanswered: 0, unfinishedConnections: 0 });
   });
 
   it('comes for a server that was just about to listen', async () => {
@@ -312,7 +312,7 @@ describe.each(TRANSPORTS)('The end of a server over %s', (transport) => {
     const closing = server.close();
     await new Promise((resolve) => setTimeout(resolve, 20));
     desk.open('slow');
-    expect(await closing).toEqual({ cancelled: 0, unfinishedConnections: 0 });
+    expect(await closing).toEqual({ cancelled: 0, unanswered: 0, unfinishedConnections: 0 });
     expect(desk.entries).toEqual(['slow', 'slow done', 'second', 'second done', 'third', 'third done']);
   });
 
@@ -322,7 +322,7 @@ describe.each(TRANSPORTS)('The end of a server over %s', (transport) => {
     await peer.send(event('', 'event', 'slow'));
     await desk.until('slow');
     peer.destroy();
-    expect(await server.close()).toEqual({ cancelled: 1, unfinishedConnections: 0 });
+    expect(await server.close()).toEqual({ cancelled: 1, unanswered: 0, unfinishedConnections: 0 });
     expect(desk.entries).toEqual(['slow', 'slow stopped']);
   });
 
@@ -430,7 +430,7 @@ describe.each(TRANSPORTS)('The end of a client over %s', (transport) => {
     expect(nest.server.connectionCount).toBe(1);
     desk.open('b');
     expect(await answers[1]).toBe('b done');
-    expect(await closing).toEqual({ unanswered: 0, notSent: 0 });
+    expect(await closing).toEqual({ unanswered: 0, notSent: 0, cancelled: 0 });
     expect(statuses.slice(-3)).toEqual(['connected', 'draining', 'disconnected']);
     expect(desk.entries).toEqual(['a', 'b']);
     await until(() => nest.server.connectionCount === 0);
@@ -442,7 +442,7 @@ describe.each(TRANSPORTS)('The end of a client over %s', (transport) => {
     const stream = rejectionOf(lastValueFrom(client.send('ticks', 1)));
     await desk.until('b');
     const startedAt = performance.now();
-    expect(await client.close()).toEqual({ unanswered: 3, notSent: 0 });
+    expect(await client.close()).toEqual({ unanswered: 3, notSent: 0, cancelled: 0 });
     expect(performance.now() - startedAt).toBeGreaterThanOrEqual(35);
     for (const failure of [...failures, stream])
       expect(await failure).toMatchObject({ code: 'CLIENT_CLOSED', delivery: 'sentNoReply' });
@@ -457,7 +457,7 @@ describe.each(TRANSPORTS)('The end of a client over %s', (transport) => {
       lastValueFrom(client.send('run', 'b')),
       lastValueFrom(client.emit('event', 'c')),
     ].map((call) => rejectionOf(call));
-    expect(await client.close()).toEqual({ unanswered: 0, notSent: 3 });
+    expect(await client.close()).toEqual({ unanswered: 0, notSent: 3, cancelled: 0 });
     for (const failure of failures)
       expect(await failure).toMatchObject({ code: 'CLIENT_CLOSED', delivery: 'notSent' });
   });
@@ -475,7 +475,7 @@ describe.each(TRANSPORTS)('The end of a client over %s', (transport) => {
     peer.destroy();
     for (const answer of answers.slice(1))
       expect(await rejectionOf(answer)).toMatchObject({ code: 'CONNECTION_LOST', delivery: 'sentNoReply' });
-    expect(await closing).toEqual({ unanswered: 2, notSent: 0 });
+    expect(await closing).toEqual({ unanswered: 2, notSent: 0, cancelled: 0 });
   });
 
   it('sends the events that were emitted before, all of them', async () => {
@@ -483,7 +483,7 @@ describe.each(TRANSPORTS)('The end of a client over %s', (transport) => {
     await client.connect();
     const labels = Array.from({ length: 500 }, (_, i) => `${i}`);
     for (const label of labels) client.emit('event', label);
-    expect(await client.close()).toEqual({ unanswered: 0, notSent: 0 });
+    expect(await client.close()).toEqual({ unanswered: 0, notSent: 0, cancelled: 0 });
     for (const label of labels) await desk.until(`${label} done`);
   });
 
@@ -492,7 +492,7 @@ describe.each(TRANSPORTS)('The end of a client over %s', (transport) => {
     await client.connect();
     const label = 'x'.repeat(8 * MIB);
     client.emit('event', label);
-    expect(await client.close()).toEqual({ unanswered: 0, notSent: 0 });
+    expect(await client.close()).toEqual({ unanswered: 0, notSent: 0, cancelled: 0 });
     await desk.until(`${label} done`);
   });
 
@@ -501,7 +501,7 @@ describe.each(TRANSPORTS)('The end of a client over %s', (transport) => {
     const failure = rejectionOf(client.request('wait', 'it'));
     await desk.until('it');
     const reports = await Promise.all([client.close(), client.close()]);
-    expect(reports[0]).toEqual({ unanswered: 1, notSent: 0 });
+    expect(reports[0]).toEqual({ unanswered: 1, notSent: 0, cancelled: 0 });
     expect(reports[1]).toBe(reports[0]);
     expect(await client.close()).toBe(reports[0]);
     await failure;
@@ -527,7 +527,7 @@ describe.each(TRANSPORTS)('The end of a client over %s', (transport) => {
     });
     const report = await client.close();
     await failed;
-    expect(report).toEqual({ unanswered: 0, notSent: 1 });
+    expect(report).toEqual({ unanswered: 0, notSent: 1, cancelled: 0 });
     expect(await Promise.all(inner)).toEqual([report, report]);
     for (const failure of late)
       expect(await failure).toMatchObject({ code: 'CLIENT_CLOSED', delivery: 'notSent' });
@@ -535,13 +535,13 @@ describe.each(TRANSPORTS)('The end of a client over %s', (transport) => {
 
   it('comes for a client that never connected, is connecting, or cannot', async () => {
     const never = makeClient(nest.address);
-    expect(await never.close()).toEqual({ unanswered: 0, notSent: 0 });
+    expect(await never.close()).toEqual({ unanswered: 0, notSent: 0, cancelled: 0 });
     const silent = await RawServer.listen(freeAddress(transport));
     atEnd(() => silent.close());
     for (const address of [nest.address, silent.address, freeAddressOf(nest)]) {
       const client = makeClient(address);
       const failure = rejectionOf(client.connect());
-      expect(await client.close()).toEqual({ unanswered: 0, notSent: 0 });
+      expect(await client.close()).toEqual({ unanswered: 0, notSent: 0, cancelled: 0 });
       expect(await failure).toMatchObject({ code: 'CLIENT_CLOSED' });
     }
     await until(() => nest.server.connectionCount === 0);
@@ -562,7 +562,7 @@ describe.each(TRANSPORTS)('The end of a client over %s', (transport) => {
     await next.send(response(second.request_id, 'b'));
     await old.send(response(first.request_id, 'a'));
     expect(await Promise.all(answers)).toEqual(['a', 'b']);
-    expect(await closing).toEqual({ unanswered: 0, notSent: 0 });
+    expect(await closing).toEqual({ unanswered: 0, notSent: 0, cancelled: 0 });
     await Promise.all([old.closed, next.closed]);
   });
 });

@@ -266,7 +266,7 @@ describe('Client and server in fake time', () => {
     expect(outcome()).toMatchObject({ code: 'CONNECTION_LOST', delivery: 'sentNoReply' });
     expect(reason).toMatchObject({ code: 'SERVER_CLOSED' });
     await pass(SECOND);
-    expect(report()).toEqual({ cancelled: 1, unfinishedConnections: 1 });
+    expect(report()).toEqual({ cancelled: 1, unanswered: 0, unfinishedConnections: 1 });
   });
 
   it('waits for answers for drainTimeoutMs when the client is closed', async () => {
@@ -279,7 +279,7 @@ describe('Client and server in fake time', () => {
     expect([outcome(), report()]).toEqual(['pending', 'pending']);
     await pass(SECOND);
     expect(outcome()).toMatchObject({ code: 'CLIENT_CLOSED', delivery: 'sentNoReply' });
-    expect(report()).toEqual({ unanswered: 1, notSent: 0 });
+    expect(report()).toEqual({ unanswered: 1, notSent: 0, cancelled: 0 });
   });
 
   it('repeats an idempotent call over a cable that is pulled, and joins it on the server', async () => {

@@ -840,7 +840,7 @@ describe('Shutting down', () => {
     await app.get(Journal).have(1);
     const closing = server.close();
     expect(server.close()).toBe(closing);
-    expect(await closing).toEqual({ cancelled: 1, unfinishedConnections: 1 });
+    expect(await closing).toEqual({ cancelled: 1, unanswered: 0, unfinishedConnections: 1 });
     expect(await lost).toMatchObject({ delivery: 'sentNoReply' });
     await app.close();
   });
@@ -854,18 +854,18 @@ describe('Shutting down', () => {
     expect(await failure(client.send('echo', 1))).toBeInstanceOf(ClientClosedError);
     expect(await rejection(client.connect())).toBeInstanceOf(ClientClosedError);
     expect(await stream).toBe(2);
-    expect(await closing).toEqual({ unanswered: 0, notSent: 0 });
+    expect(await closing).toEqual({ unanswered: 0, notSent: 0, cancelled: 0 });
   });
 
   it('of a client tells what it gave up', async () => {
     const { client, journal } = await running({ drainTimeoutMs: 20 });
     const lost = rejection(client.request('never', 1));
     await journal.have(1);
-    expect(await client.close()).toEqual({ unanswered: 1, notSent: 0 });
+    expect(await client.close()).toEqual({ unanswered: 1, notSent: 0, cancelled: 0 });
     expect(await lost).toMatchObject({ code: 'CLIENT_CLOSED', delivery: 'sentNoReply' });
     const lonely = newClient({ path: tempSocketPath() });
     const waiting = rejection(lonely.request('echo', 1));
-    expect(await lonely.close()).toEqual({ unanswered: 0, notSent: 1 });
+    expect(await lonely.close()).toEqual({ unanswered: 0, notSent: 1, cancelled: 0 });
     expect(await waiting).toMatchObject({ code: 'CLIENT_CLOSED', delivery: 'notSent' });
   });
 });

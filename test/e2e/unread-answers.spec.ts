@@ -76,7 +76,7 @@ describe('An answer that its caller has not read so far as to be sent', () => {
     socket.destroy();
     await until(() => server.getStats().activeConnections === 0);
     expect(server.getStats().inFlight).toBe(0);
-    expect(await server.close()).toEqual({ cancelled: 0, unfinishedConnections: 0 });
+    expect(await server.close()).toEqual({ cancelled: 0, unanswered: 0, unfinishedConnections: 0 });
   });
 
   it('reaches who reads again while the server closes, and is reported where nobody does', async () => {
@@ -85,7 +85,7 @@ describe('An answer that its caller has not read so far as to be sent', () => {
     await untilHeld(server, 5);
     const closed = server.close();
     expect(await answered(socket, 5)).toEqual(['0', '1', '2', '3', '4']);
-    expect(await closed).toEqual({ cancelled: 0, unfinishedConnections: 0 });
+    expect(await closed).toEqual({ cancelled: 0, unanswered: 0, unfinishedConnections: 0 });
 
     const other = await listen();
     const unread = await connectUnread(other, ...blobs(5));
@@ -93,7 +93,7 @@ describe('An answer that its caller has not read so far as to be sent', () => {
     const cancelled = other.close();
     await until(() => other.getStats().inFlight === 0);
     unread.destroy();
-    expect(await cancelled).toEqual({ cancelled: 3, unfinishedConnections: 1 });
+    expect(await cancelled).toEqual({ cancelled: 3, unanswered: 0, unfinishedConnections: 1 });
   });
 
   it('is sent before the end of a connection that the application closes', async () => {

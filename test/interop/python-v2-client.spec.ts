@@ -555,7 +555,7 @@ describeWithPython('A Python V2 client of a Nest server', (kind) => {
     const { client, server } = await connectedPair({ drainTimeoutMs: 5_000 });
     await client.command('request', { type: 'echo' });
     const started = performance.now();
-    expect(await server.close()).toEqual({ cancelled: 0, unfinishedConnections: 0 });
+    expect(await server.close()).toEqual({ cancelled: 0, unanswered: 0, unfinishedConnections: 0 });
     expect(performance.now() - started).toBeLessThan(2_000);
     await client.waitFor('disconnect');
   });

@@ -1,3 +1,4 @@
+import { CallRunner } from '../../../lib/calls/call-runner.js';
 import { Session, type SessionOwner } from '../../../lib/client/session.js';
 import { resolveLinkOptions, type LinkOptions } from '../../../lib/options/client-options.js';
 import { ClientDialects } from '../../../lib/protocol/dialects.js';
@@ -17,6 +18,11 @@ async function openSession({
   atEnd(() => server.close());
   const session = await new Promise<Session>((resolve, reject) => {
     const owner: SessionOwner = {
+      isCallable: false,
+      isClosing: false,
+      runner: new CallRunner<Session>(() => false),
+      onServed: () => {},
+      onServingError: () => {},
       onReady: resolve,
       onResponse: () => {},
       onPush: () => {},

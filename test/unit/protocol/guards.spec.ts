@@ -65,6 +65,10 @@ describe('the readers of extension keys', () => {
       { name: 'n', caps: ['resume'], resume: 7 },
       { name: 'n', caps: ['resume'], maxFrameBytes: undefined, canResume: true, resume: 7 },
     ],
+    [
+      { name: 'n', caps: ['ack', 7, null, {}] },
+      { name: 'n', caps: ['ack'], maxFrameBytes: undefined, canResume: false },
+    ],
     [{ name: 1, caps: [] }, undefined],
     [{ name: 'n' }, undefined],
     [

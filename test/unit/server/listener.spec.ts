@@ -126,7 +126,11 @@ describe('Listener', () => {
       await until(() => list(dirname(path)).length === 0);
       await gone(peer);
       peer.destroy();
-      await expect(closing).resolves.toEqual({ cancelled: 0, unfinishedConnections: expect.any(Number) });
+      await expect(closing).resolves.toEqual({
+        cancelled: 0,
+        unanswered: 0,
+        unfinishedConnections: expect.any(Number),
+      });
     });
   });
 
