@@ -1,7 +1,8 @@
 import { mkdir, writeFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
-import { BASELINE_ID, loadPeer, PEER_IDS } from './peers/index.mjs';
+import { BASELINE_ID, loadPeer, PEER_IDS, VARIANT_IDS } from './peers/index.mjs';
 import { QUICK_SCENARIO_IDS, SCENARIO_IDS } from './scenarios/index.mjs';
 import { positiveInteger } from './support/arguments.mjs';
 import { toChart } from './support/chart.mjs';
@@ -17,7 +18,7 @@ const USAGE = `npm run bench -- [options]
   --peers <a,b>      of ${PEER_IDS.join(', ')}
   --scenarios <a,b>  of ${SCENARIO_IDS.join(', ')}
   --cases <a,b>      of the scenarios' cases, by their ids (in the JSON report)
-  --profile <dir>    leave a CPU profile of each end there; slower, so for profiles only`;
+  --profile <dir>    leave a CPU profile of each end and case there; slower, so for profiles only`;
 
 const text = { type: 'string' };
 const flag = { type: 'boolean', default: false };
@@ -47,14 +48,17 @@ const scenarioIds = values.scenarios?.split(',') ?? byKind(QUICK_SCENARIO_IDS, S
 const caseIds = values.cases?.split(',');
 
 const titles = new Map();
-for (const id of new Set([...peerIds, BASELINE_ID])) titles.set(id, (await loadPeer(id)).title);
+for (const id of new Set([...peerIds, ...VARIANT_IDS, BASELINE_ID]))
+  titles.set(id, (await loadPeer(id)).title);
 const titleOf = (id) => titles.get(id);
 
 const report = { environment: environment(), rounds, ms, titles: Object.fromEntries(titles), scenarios: {} };
 const parts = [`${preamble(report)}\n`];
 console.log(parts[0]);
 
-const field = new Field(peerIds, values.profile);
+const profileFolder = values.profile && resolve(values.profile);
+if (profileFolder !== undefined) await mkdir(profileFolder, { recursive: true });
+const field = new Field(peerIds, profileFolder);
 try {
   for (const id of scenarioIds) {
     const { title, unit, cases } = await field.run(id, { rounds, ms, isSmoke, caseIds });

@@ -47,8 +47,7 @@ const { cases } = await loadScenario('echo');
 const traffic = cases.find(({ concurrency }) => concurrency === 16);
 
 // V8 drops the bytecode of functions not run for a while, which looks like a heap that shrinks and grows again.
-const NO_FLUSH = ['--no-flush-bytecode'];
-const pair = await Pair.start(values.peer, { serverArgv: NO_FLUSH, clientArgv: NO_FLUSH });
+const pair = await Pair.start(values.peer, { execArgv: ['--no-flush-bytecode'] });
 let failures = 0;
 try {
   await soak();

@@ -11,6 +11,9 @@ export const PEER_IDS = [
   'floor',
 ];
 
+/** Variants of ours that only one scenario asks for. */
+export const VARIANT_IDS = ['ours-cluster-1', 'ours-cluster-2'];
+
 /** What the ratios of a report refer to. */
 export const BASELINE_ID = 'nest-tcp';
 export const FLOOR_ID = 'floor';
@@ -34,6 +37,7 @@ export const FLOOR_ID = 'floor';
  * @returns {Promise<Peer>}
  */
 export function loadPeer(id) {
-  if (!PEER_IDS.includes(id)) throw new Error(`unknown peer "${id}"; known: ${PEER_IDS.join(', ')}`);
+  if (!PEER_IDS.includes(id) && !VARIANT_IDS.includes(id))
+    throw new Error(`unknown peer "${id}"; known: ${PEER_IDS.join(', ')}`);
   return import(`./${id}.mjs`);
 }

@@ -8,6 +8,7 @@ export const SCENARIO_IDS = [
   'burst',
   'giants',
   'growth',
+  'cluster',
   'connections',
 ];
 

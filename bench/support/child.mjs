@@ -1,5 +1,7 @@
 // One end of a contestant in a process of its own: a server, or a client with one or more connections.
 // The runner sends { call, args }, this answers { result } or { error }, one at a time.
+import { writeFile } from 'node:fs/promises';
+import { Session } from 'node:inspector/promises';
 import { setTimeout } from 'node:timers/promises';
 
 import { loadPeer } from '../peers/index.mjs';
@@ -10,6 +12,7 @@ const SETTLE_MS = 200;
 
 let server;
 let cpuAtStart;
+let profiler;
 const clients = [];
 
 const calls = {
@@ -49,6 +52,19 @@ const calls = {
     return process.memoryUsage();
   },
 
+  async startProfile() {
+    profiler = new Session();
+    profiler.connect();
+    await profiler.post('Profiler.enable');
+    await profiler.post('Profiler.start');
+  },
+
+  async stopProfile(file) {
+    const { profile } = await profiler.post('Profiler.stop');
+    profiler.disconnect();
+    await writeFile(file, JSON.stringify(profile));
+  },
+
   async close() {
     await Promise.all(clients.splice(0).map((client) => client.close()));
     await server?.close();
@@ -68,5 +84,3 @@ async function answer(call, args) {
 
 // The runner is gone: so is the reason to live, however many sockets are open.
 process.on('disconnect', () => process.exit());
-// Not the default end, before which no CPU profile is written.
-process.on('SIGTERM', () => process.exit());

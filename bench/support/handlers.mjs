@@ -1,8 +1,15 @@
+import { createHash } from 'node:crypto';
+
 /** What every contestant's server answers, under these names (Nest controllers: see nest-peer.mjs). */
 export const requests = {
   echo: (data) => data,
   echoText: (data) => data,
   echoBytes: (data) => data,
+  /** Work for a processor. */
+  hash: (kib) =>
+    createHash('sha256')
+      .update(Buffer.alloc(kib * 1024))
+      .digest('hex'),
   /** How many events have been handled. */
   seen: () => seen,
   /** Pushes so many messages to every client, in one go. */

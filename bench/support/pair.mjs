@@ -34,13 +34,13 @@ export class Pair {
 
   /**
    * @param {string} id of a peer
-   * @param {object} [settings] `options` for both ends; arguments of Node for each process
+   * @param {object} [settings] `options` for both ends; `execArgv` of Node for both processes
    */
-  static async start(id, { options = {}, serverArgv = [], clientArgv = [] } = {}) {
+  static async start(id, { options = {}, execArgv = [] } = {}) {
     const { title, endpointKind } = await loadPeer(id);
     const endpoint = await freeEndpoint(endpointKind);
-    const server = new Child(`${id} server`, serverArgv);
-    const client = new Child(`${id} client`, clientArgv);
+    const server = new Child(`${id} server`, execArgv);
+    const client = new Child(`${id} client`, execArgv);
     const pair = new Pair(id, title, endpoint, options, server, client);
     try {
       await server.call('startServer', id, endpoint, options);
@@ -89,6 +89,18 @@ export class Pair {
   async memory() {
     const [server, client] = await Promise.all([this.#server.call('memory'), this.#client.call('memory')]);
     return { server, client };
+  }
+
+  async startProfile() {
+    await Promise.all([this.#server.call('startProfile'), this.#client.call('startProfile')]);
+  }
+
+  /** Leaves a CPU profile of each end. @param {string} prefix of their files */
+  async stopProfile(prefix) {
+    await Promise.all([
+      this.#server.call('stopProfile', `${prefix}-server.cpuprofile`),
+      this.#client.call('stopProfile', `${prefix}-client.cpuprofile`),
+    ]);
   }
 
   /** Closes the client's connections; the server goes on. */

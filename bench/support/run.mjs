@@ -1,8 +1,11 @@
-import { loadPeer } from '../peers/index.mjs';
+import { join } from 'node:path';
+
+import { loadPeer, VARIANT_IDS } from '../peers/index.mjs';
 import { loadScenario } from '../scenarios/index.mjs';
 import { Pair } from './pair.mjs';
 import { HangError } from './process.mjs';
 
+/** At least; on a slow machine the compiler takes its time. */
 const WARM_UP_MS = 300;
 /** A smoke run starts everybody once: starting takes longer than all it does. */
 const SMOKE_SETUP = { clients: 10, isOnce: true };
@@ -13,7 +16,7 @@ export class Field {
   #profileFolder;
   #pairs = new Map();
 
-  /** @param {string} [profileFolder] where both ends of each contestant leave a CPU profile when they stop */
+  /** @param {string} [profileFolder] where both ends of each contestant leave a CPU profile of each case */
   constructor(peerIds, profileFolder) {
     this.#peerIds = peerIds;
     this.#profileFolder = profileFolder;
@@ -33,16 +36,11 @@ export class Field {
     if (isApart) await this.stop();
     // Whoever cannot start says so at its first turn.
     await Promise.allSettled(ids.map((id) => this.#pairOf(id, setup)));
-    if (!isSmoke && scenario.measure === undefined) await this.#warmUp(scenario, setup, cases);
-    for (let round = 0; round < (setup.isOnce ? 1 : rounds); round++) {
-      for (const { benchCase, samples } of cases) {
-        // All take turns, so that a disturbance of the machine hits each of them alike; back and forth, so that nobody
-        // always runs after the same neighbour.
-        for (const id of round % 2 === 0 ? ids : ids.toReversed()) {
-          samples.get(id).push(await this.#attempt(scenario, setup, benchCase, id, samples.get(id), ms));
-        }
-      }
-    }
+    if (!isSmoke && scenario.measure === undefined)
+      await this.#warmUp(scenario, setup, cases, Math.max(ms, WARM_UP_MS));
+    const turns = { rounds: setup.isOnce ? 1 : rounds, ms };
+    for (const one of cases)
+      await this.#profiled(one.benchCase, () => this.#takeTurns(scenario, setup, one, turns));
     if (isApart) await this.stop();
     return { title: scenario.title, unit: scenario.unit, cases };
   }
@@ -53,10 +51,29 @@ export class Field {
     await Promise.all(pairs.map((pair) => pair.stop()));
   }
 
-  async #warmUp(scenario, setup, cases) {
+  /** So that a disturbance of the machine hits each of them alike. */
+  async #takeTurns(scenario, setup, { benchCase, samples }, { rounds, ms }) {
+    const ids = [...samples.keys()];
+    for (let round = 0; round < rounds; round++) {
+      // Back and forth, so that nobody always runs after the same neighbour.
+      for (const id of round % 2 === 0 ? ids : ids.toReversed()) {
+        samples.get(id).push(await this.#attempt(scenario, setup, benchCase, id, samples.get(id), ms));
+      }
+    }
+  }
+
+  async #profiled({ id }, work) {
+    if (this.#profileFolder === undefined) return work();
+    const pairs = [...this.#pairs.values()];
+    for (const pair of pairs) await pair.startProfile();
+    await work();
+    for (const pair of pairs) await pair.stopProfile(join(this.#profileFolder, `${id}-${pair.id}`));
+  }
+
+  async #warmUp(scenario, setup, cases, ms) {
     for (const { benchCase, samples } of cases.filter((one) => one.benchCase.isHeavy !== true)) {
       for (const [id, ofPeer] of samples) {
-        const sample = await this.#attempt(scenario, setup, benchCase, id, ofPeer, WARM_UP_MS);
+        const sample = await this.#attempt(scenario, setup, benchCase, id, ofPeer, ms);
         if (sample.failure !== undefined) ofPeer.push(sample);
       }
     }
@@ -80,7 +97,7 @@ export class Field {
   async #pairOf(id, { clients = 1, options }) {
     const running = this.#pairs.get(id);
     if (running !== undefined) return running;
-    const pair = await Pair.start(id, { options, ...this.#argvOf(id) });
+    const pair = await Pair.start(id, { options });
     this.#pairs.set(id, pair);
     try {
       await pair.openClients(clients);
@@ -89,16 +106,6 @@ export class Field {
       throw error;
     }
     return pair;
-  }
-
-  #argvOf(id) {
-    if (this.#profileFolder === undefined) return {};
-    const argv = (end) => [
-      '--cpu-prof',
-      `--cpu-prof-dir=${this.#profileFolder}`,
-      `--cpu-prof-name=${id}-${end}.cpuprofile`,
-    ];
-    return { serverArgv: argv('server'), clientArgv: argv('client') };
   }
 
   /** Its processes may hear nothing any more. */
@@ -110,7 +117,7 @@ export class Field {
 }
 
 async function peersFor({ id: scenarioId, only }, peerIds) {
-  const asked = peerIds.filter((id) => only === undefined || only.includes(id));
+  const asked = only?.filter((id) => peerIds.includes(id) || VARIANT_IDS.includes(id)) ?? peerIds;
   const peers = await Promise.all(asked.map(async (id) => ({ id, peer: await loadPeer(id) })));
   return peers.filter(({ peer }) => peer.without?.includes(scenarioId) !== true).map(({ id }) => id);
 }
