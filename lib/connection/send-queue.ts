@@ -9,6 +9,12 @@ import { SplitFrame, type Frame } from '../protocol/frame-writer.js';
 const FIRST_GROUP_BYTES = 2 * 1024;
 const LAST_GROUP_BYTES = 8 * 1024;
 
+/**
+ * Joined text is a tree of its pieces until it is written, which the garbage collector walks and copies again and
+ * again. While a lot has to wait, what is joined becomes bytes at this size.
+ */
+const LARGEST_TEXT_BYTES = 8 * 1024;
+
 export type Flushed = (error?: Error | null) => void;
 
 /**
@@ -19,8 +25,8 @@ export type Flushed = (error?: Error | null) => void;
 export class SendQueue {
   /** Joined small frames, one byte per character. */
   private text = '';
-  /** Only filled once a frame in bytes came: then these go first, `text` last. */
-  private parts: (string | Buffer)[] = [];
+  /** What goes before `text`: frames that came in bytes, and text that had to wait. */
+  private parts: Buffer[] = [];
   private gatheredBytes = 0;
   private callbacks: Flushed[] = [];
   private isTurnOpen = false;
@@ -60,16 +66,17 @@ export class SendQueue {
   /** Hands everything gathered to the socket, drained or not. */
   flush(): void {
     if (this.gatheredBytes === 0) return;
-    const { parts, text } = this;
     const onFlushed = this.takeCallbacks();
-    this.text = '';
     this.gatheredBytes = 0;
     let isAccepted: boolean;
-    if (parts.length === 0) {
+    if (this.parts.length === 0) {
+      const { text } = this;
+      this.text = '';
       isAccepted = this.socket.write(text, 'latin1', onFlushed);
     } else {
+      this.sealText();
+      const { parts } = this;
       this.parts = [];
-      if (text !== '') parts.push(text);
       isAccepted = this.writeParts(parts, onFlushed);
     }
     // A large write that the kernel took at once is no reason to hold back, whatever the stream's mark says.
@@ -91,22 +98,27 @@ export class SendQueue {
     this.gatheredBytes += frame.length;
     if (typeof frame === 'string') {
       this.text += frame;
+      if (this.text.length >= LARGEST_TEXT_BYTES) this.sealText();
       return;
     }
     const isSplit = frame instanceof SplitFrame;
     if (isSplit) this.text += frame.head;
-    if (this.text !== '') this.parts.push(this.text);
-    this.text = '';
+    this.sealText();
     this.parts.push(isSplit ? frame.body : frame);
   }
 
-  private writeParts(parts: readonly (string | Buffer)[], onFlushed: Flushed | undefined): boolean {
+  /** Bytes, so that all parts are: mixed ones would be joined once more on their way to the kernel. */
+  private sealText(): void {
+    if (this.text === '') return;
+    this.parts.push(Buffer.from(this.text, 'latin1'));
+    this.text = '';
+  }
+
+  private writeParts(parts: readonly Buffer[], onFlushed: Flushed | undefined): boolean {
     this.socket.cork();
     let isAccepted = true;
     parts.forEach((part, index) => {
-      const done = index === parts.length - 1 ? onFlushed : undefined;
-      isAccepted =
-        typeof part === 'string' ? this.socket.write(part, 'latin1', done) : this.socket.write(part, done);
+      isAccepted = this.socket.write(part, index === parts.length - 1 ? onFlushed : undefined);
     });
     this.socket.uncork();
     return isAccepted;
