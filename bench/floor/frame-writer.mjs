@@ -4,6 +4,8 @@ import { HEADER_BYTES, headerText, writeLength } from './frame-header.mjs';
 const FIRST_GROUP_BYTES = 2048;
 const LAST_GROUP_BYTES = 8192;
 
+const SLAB_BYTES = 64 * 1024;
+
 /** Above this a string would be copied once more on its way to the kernel than a Buffer is. */
 const LARGEST_TEXT_FRAME_BYTES = 8 * 1024;
 
@@ -16,11 +18,14 @@ export class FrameWriter {
   #socket;
   #text = '';
   #isScheduled = false;
+  /** While the socket is backed up, bytes cost less than strings that have to live until they are written. */
+  #slab = null;
+  #slabEnd = 0;
   #limit = FIRST_GROUP_BYTES;
   #endOfTick = () => {
     this.#isScheduled = false;
     this.#limit = FIRST_GROUP_BYTES;
-    if (this.#text !== '') this.#flush();
+    this.#flush();
   };
 
   /** @param {import('node:net').Socket} socket */
@@ -37,6 +42,10 @@ export class FrameWriter {
 
   /** @param {string} frame one byte per character, header included */
   sendFrame(frame) {
+    if (this.#slab !== null || this.#socket.writableLength > 0) {
+      this.#pack(frame);
+      return;
+    }
     this.#text += frame;
     if (!this.#isScheduled) {
       this.#isScheduled = true;
@@ -60,14 +69,29 @@ export class FrameWriter {
     this.#socket.uncork();
   }
 
+  #pack(frame) {
+    if (this.#slabEnd + frame.length > SLAB_BYTES || this.#text !== '') this.#flush();
+    this.#slab ??= Buffer.allocUnsafeSlow(SLAB_BYTES);
+    this.#slabEnd += this.#slab.latin1Write(frame, this.#slabEnd, frame.length);
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    process.nextTick(this.#endOfTick);
+  }
+
   #flush() {
+    if (this.#slab !== null) {
+      this.#socket.write(this.#slab.subarray(0, this.#slabEnd));
+      this.#slab = null;
+      this.#slabEnd = 0;
+    }
+    if (this.#text === '') return;
     const text = this.#text;
     this.#text = '';
     this.#socket.write(text, 'latin1');
   }
 
   #sendBytes(bytes) {
-    if (this.#text !== '') this.#flush();
+    this.#flush();
     this.#socket.write(bytes);
   }
 }
