@@ -7,7 +7,7 @@ import { connectOurClient } from './our-peer.mjs';
 /** Our transport in `workers` processes that share one socket path; the process that starts them serves nobody. */
 export function clusterPeer(workers) {
   return {
-    async startServer(endpoint) {
+    startServer: async (endpoint) => {
       cluster.setupPrimary({
         exec: fileURLToPath(new URL('./cluster-worker.mjs', import.meta.url)),
         args: [JSON.stringify(endpoint)],

@@ -6,5 +6,8 @@ export function textOf(bytes) {
 }
 
 export function bytesOf(bytes) {
-  return Buffer.from(Uint8Array.from({ length: bytes }, (_, i) => (i * 31) & 0xff));
+  return Buffer.alloc(
+    bytes,
+    Uint8Array.from({ length: 256 }, (_, i) => i),
+  );
 }
