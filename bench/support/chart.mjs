@@ -1,8 +1,8 @@
 import { BASELINE_ID, PEER_IDS } from '../peers/index.mjs';
 
-const WIDTH = 900;
+const WIDTH = 960;
 const BAR_PX = 9;
-const FRAME_PX = 110;
+const FRAME_PX = 170;
 
 /**
  * The ratios to the baseline as bars on a logarithmic scale, drawn as SVG.
@@ -27,13 +27,15 @@ export async function toChart({ scenarios, titles }) {
       subtext: 'medians of ratios within a round, logarithmic scale; longer is faster',
       left: 'center',
     },
-    legend: { bottom: 0 },
-    grid: { left: 250, right: 40, top: 60, bottom: 55 },
+    textStyle: { fontFamily: 'sans-serif' },
+    // Fonts differ from reader to reader: room for wider ones.
+    legend: { bottom: 0, itemWidth: 14, itemGap: 24, textStyle: { fontSize: 11, width: 190 } },
+    grid: { left: 300, right: 40, top: 60, bottom: 110 },
     xAxis: { type: 'log', min: 0.1, axisLabel: { formatter: '{value}x' } },
     yAxis: {
       type: 'category',
       inverse: true,
-      axisLabel: { width: 235, overflow: 'break', lineHeight: 14 },
+      axisLabel: { fontSize: 11, width: 220, overflow: 'break', lineHeight: 14 },
       data: cases.map(({ id, title }) => `${scenarioOf(id).title.split(/ \(|,/, 1)[0]}: ${title}`),
     },
     series: peers.map((id) => ({
