@@ -167,7 +167,7 @@ describe('Taking a path over', () => {
       expect(inode()).not.toBe(inodeBefore);
       await owner.waitFor('takenOver');
       const report = (await owner.command('close')) as ServerCloseReport;
-      expect({ round, ...report }).toEqual({ round, cancelled: 0, unfinishedConnections: 0 });
+      expect({ round, ...report }).toEqual({ round, cancelled: 0, unanswered: 0, unfinishedConnections: 0 });
       // It did not count as an accident.
       expect(owner.events.filter(({ event }) => event === 'trouble')).toEqual([]);
       await owner.kill();
