@@ -10,8 +10,10 @@ import {
 import type { CallChannel } from '../calls/call-channel.js';
 import type { IncomingCall } from '../calls/incoming-call.js';
 import type { Metadata } from '../protocol/guards.js';
+import { failureFromPayload } from './call-failure.js';
 import { CallResponder, eventReplies, plainReplies, type ReplyWriter } from './call-responder.js';
 import { serializedReplies } from './packet-replies.js';
+import { INTERNAL_ERROR } from './unix-socket.constants.js';
 
 /** Nest's serializers, for calls that arrive. */
 export interface PacketOptions {
@@ -23,6 +25,9 @@ export interface PacketOptions {
 
 /** Patterns without a handler that are logged; beyond, only counted. */
 const LOGGED_UNKNOWN_EVENTS = 100;
+
+/** Under this code failed handlers of events are counted. */
+const EVENT_FAILED = 'EVENT_FAILED';
 
 /**
  * The part of a strategy that runs Nest's handlers for calls that arrive, at either end of a connection.
@@ -39,6 +44,13 @@ export abstract class CallStrategy<
   abstract override transportId: symbol;
 
   private readonly replies: ReplyWriter;
+  private readonly eventReplies: ReplyWriter = {
+    ...eventReplies,
+    fail: (call, payload) => {
+      this.noteFailedEvent(call, payload);
+      eventReplies.fail(call, payload);
+    },
+  };
   private readonly hasDeserializer: boolean;
   private readonly idleStartHook: unknown;
   private readonly unknownEvents = new Set<string>();
@@ -52,6 +64,8 @@ export abstract class CallStrategy<
     this.replies = serializer === undefined ? plainReplies : serializedReplies(this.serializer);
     this.hasDeserializer = deserializer !== undefined;
     this.idleStartHook = this.onProcessingStartHook;
+    // Nest 12 would log a failed handler of an event besides.
+    Object.assign(this, { propagatesEventHandlerErrors: true });
   }
 
   abstract override listen(done: (error?: unknown) => void): void;
@@ -149,7 +163,7 @@ export abstract class CallStrategy<
     onDone: (() => void) | undefined,
   ): void {
     const isEventHandler = handler.isEventHandler === true || call.message.kind === 'event';
-    const replies = isEventHandler ? eventReplies : this.replies;
+    const replies = isEventHandler ? this.eventReplies : this.replies;
     const responder = new CallResponder(call, replies, this.onUnexpected, onDone);
     try {
       responder.settle(handler(data, context));
@@ -191,6 +205,15 @@ export abstract class CallStrategy<
     this.logger.error(
       `No handler for the event ${JSON.stringify(pattern.slice(0, 200))}; it was dropped. Said once for each pattern.`,
     );
+  }
+
+  /** Seldom does anybody wait for an event, so its failure must not end unseen. */
+  private noteFailedEvent(call: IncomingCall, payload: unknown): void {
+    call.connection.noteError(EVENT_FAILED);
+    const { message } = failureFromPayload(payload);
+    // What is no RpcException has been logged by the filter that made it this.
+    if (message === INTERNAL_ERROR) return;
+    this.logger.error(`The handler of the event ${JSON.stringify(call.message.type)} failed: ${message}`);
   }
 
   private readonly onUnexpected = (error: unknown): void => {

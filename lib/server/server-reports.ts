@@ -94,7 +94,10 @@ export interface ServerStats {
   readonly pending: number;
   /** Calls to clients that failed. */
   readonly failuresByCode: Readonly<Record<string, number>>;
-  /** Bad peers, overloads and results that could not be sent. Errors thrown by handlers are not among them. */
+  /**
+   * Bad peers, overloads, results that could not be sent, and events whose handlers failed (`EVENT_FAILED`). Errors that
+   * handlers answer requests with are not among them.
+   */
   readonly errors: number;
   readonly errorsByCode: Readonly<Record<string, number>>;
   /** From the start of a handler to its answer. */

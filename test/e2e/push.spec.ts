@@ -1,5 +1,5 @@
 import 'reflect-metadata';
-import { Controller, Inject, Injectable, Module } from '@nestjs/common';
+import { Controller, Inject, Injectable, Logger, Module } from '@nestjs/common';
 import { Ctx, EventPattern, MessagePattern, Payload, RpcException } from '@nestjs/microservices';
 import { Test } from '@nestjs/testing';
 import { lastValueFrom } from 'rxjs';
@@ -19,6 +19,7 @@ import {
   type UnixSocketServerOptions,
 } from 'nestjs-unix-socket';
 import { frame, RawPeer, tempSocketPath } from '../support/frames.js';
+import { LogSpy } from '../support/log-spy.js';
 
 const closers: (() => unknown)[] = [];
 afterEach(async () => {
@@ -40,9 +41,10 @@ class RoomsController {
   }
 
   @EventPattern('work')
-  async work(@Payload() data: { fail?: boolean }): Promise<void> {
+  async work(@Payload() data: { fail?: true | string }): Promise<void> {
     await new Promise(setImmediate);
     if (data.fail === true) throw new RpcException({ code: 'BROKEN', message: 'it broke' });
+    if (data.fail !== undefined) throw new Error(data.fail);
     worked.push(data);
   }
 }
@@ -174,6 +176,22 @@ describe.each(ENDPOINTS)('push over %s', (_name, endpoint) => {
     await expect(
       lastValueFrom(client.proxy.emit('nobody.listens', new UnixSocketRecordBuilder(1).setAck().build())),
     ).rejects.toMatchObject({ code: 'UNKNOWN_PATTERN' });
+  });
+
+  it('counts and logs a failed handler of an event once, whether or not its sender asked', async () => {
+    const server = await startServer(endpoint());
+    const client = await startClient(server);
+    const logs = new LogSpy();
+    Logger.overrideLogger(logs);
+    closers.push(() => Logger.overrideLogger(false));
+    await lastValueFrom(client.proxy.emit('work', { fail: true }), { defaultValue: undefined });
+    const acknowledged = new UnixSocketRecordBuilder({ fail: 'unforeseen' }).setAck().build();
+    await expect(lastValueFrom(client.proxy.emit('work', acknowledged))).rejects.toMatchObject({
+      message: 'Internal server error',
+    });
+    expect(server.getStats().errorsByCode).toEqual({ EVENT_FAILED: 2 });
+    expect(logs.about('it broke')).toEqual(['error The handler of the event "work" failed: it broke']);
+    expect(logs.about('unforeseen')).toHaveLength(1);
   });
 });
 
