@@ -118,7 +118,8 @@ export class V1ClientDialect extends V1Dialect {
         return undefined;
       case 'register':
         if (!isRecord(data)) throw new MalformedFrameError('a greeting without data');
-        return message(MessageType.Response, '', data);
+        // One for both versions shows what only its V2 half can do.
+        return message(MessageType.Response, '', { ...data, caps: undefined });
       case 'response':
         return readResponse(value);
       case 'heartbeat':

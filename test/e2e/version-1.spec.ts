@@ -326,6 +326,14 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
       });
     });
 
+    it('speaks V1 with a server of both where only V1 was asked for', async () => {
+      const { address } = await start();
+      const client = makeClient({ ...address, protocol: 'v1', accountId: 'acc1' });
+      expect(await client.request('echo', { a: 1 })).toEqual({ echo: { a: 1 } });
+      expect(await client.request('count', null)).toBe(3);
+      expect(client.getStats()).toMatchObject({ protocolVersion: 'v1', isUpgraded: false });
+    });
+
     it('refuses a V1 server of another account, and one whose greeting says nothing', async () => {
       const other = await greeted(GREETING, { accountId: 'acc2' });
       await expect(other.ready).rejects.toMatchObject({
