@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { SplitFrame, type Frame } from '../protocol/frame-writer.js';
+import { atTurnEnd, presentTurn, type TurnListener } from './turn.js';
 
 /**
  * A group is written once it has this many bytes, then twice as many, up to the last limit, until the turn ends.
@@ -22,14 +23,16 @@ export type Flushed = (error?: Error | null) => void;
  * nothing; those behind it are gathered and written in groups. While the socket is backed up everything is
  * gathered here until it drains.
  */
-export class SendQueue {
+export class SendQueue implements TurnListener {
   /** Joined small frames, one byte per character. */
   private text = '';
   /** What goes before `text`: frames that came in bytes, and text that had to wait. */
   private parts: Buffer[] = [];
   private gatheredBytes = 0;
   private callbacks: Flushed[] = [];
-  private isTurnOpen = false;
+  /** In which the last frame was taken. */
+  private turn = -1;
+  private awaitsTurnEnd = false;
   private groupBytes = FIRST_GROUP_BYTES;
   private isBlocked = false;
   private isClosed = false;
@@ -52,15 +55,23 @@ export class SendQueue {
     if (onFlushed !== undefined) this.callbacks.push(onFlushed);
     this.gather(frame);
     if (this.isBlocked) return;
-    if (!this.isTurnOpen) {
-      this.isTurnOpen = true;
-      // Runs behind every promise callback of this turn, so behind the handlers of one chunk.
-      process.nextTick(this.onTurnEnd);
+    const turn = presentTurn();
+    if (turn !== this.turn) {
+      this.turn = turn;
+      this.groupBytes = FIRST_GROUP_BYTES;
       this.flush();
     } else if (this.gatheredBytes >= this.groupBytes) {
       this.flush();
       this.groupBytes = Math.min(this.groupBytes * 2, LAST_GROUP_BYTES);
+    } else if (!this.awaitsTurnEnd) {
+      this.awaitsTurnEnd = true;
+      atTurnEnd(this);
     }
+  }
+
+  onTurnEnd(): void {
+    this.awaitsTurnEnd = false;
+    if (!this.isBlocked) this.flush();
   }
 
   /** Hands everything gathered to the socket, drained or not. */
@@ -132,12 +143,6 @@ export class SendQueue {
       for (const callback of callbacks) callback(error);
     };
   }
-
-  private readonly onTurnEnd = (): void => {
-    this.isTurnOpen = false;
-    this.groupBytes = FIRST_GROUP_BYTES;
-    if (!this.isBlocked) this.flush();
-  };
 
   private readonly onDrain = (): void => {
     this.isBlocked = false;
