@@ -13,3 +13,10 @@ export class UsageError extends Error {}
 
 export const ExitCode = { Passed: 0, Failed: 1, NotRun: 2 } as const;
 export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];
+
+/** @throws UsageError */
+export function oneOf<Word extends string>(option: string, words: readonly Word[], given: string): Word {
+  const word = words.find((candidate) => candidate === given);
+  if (word === undefined) throw new UsageError(`--${option} is one of ${words.join(', ')}, not "${given}"`);
+  return word;
+}

@@ -2,7 +2,7 @@ import { Link } from '../../client/link.js';
 import type { CallObserver } from '../../calls/pending-call.js';
 import { request } from '../../calls/request.js';
 import { UnixSocketError } from '../../errors/unix-socket.error.js';
-import type { EndpointOptions } from '../../options/endpoint.js';
+import type { LinkOptions } from '../../options/client-options.js';
 import { encodeJson } from '../../protocol/json-codec.js';
 
 /** One call that the kit asks for; see docs/conformance.md. */
@@ -23,9 +23,10 @@ interface Task {
 }
 
 /** The conformance application of a client: does what the kit asks until the kit, or `signal`, ends it. */
-export async function runClientApplication(endpoint: EndpointOptions, signal: AbortSignal): Promise<void> {
+export async function runClientApplication(options: LinkOptions, signal: AbortSignal): Promise<void> {
   const link = new Link({
-    ...endpoint,
+    ...options,
+    accountId: 'acc1',
     heartbeat: { intervalMs: 250 },
     reconnect: { initialDelayMs: 20, maxDelayMs: 100 },
   });

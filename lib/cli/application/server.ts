@@ -1,11 +1,11 @@
-import type { EndpointOptions } from '../../options/endpoint.js';
+import type { SocketServerOptions } from '../../options/server-options.js';
 import type { IncomingCall } from '../../calls/incoming-call.js';
 import type { RequestInfo } from '../../calls/request-handler-registry.js';
 import { SocketServer } from '../../server/socket-server.js';
 
 /** The conformance application of a server, as docs/conformance.md describes it. Not listening yet. */
-export function makeServerApplication(endpoint: EndpointOptions): SocketServer {
-  const server = new SocketServer({ ...endpoint, accountId: 'acc1' }, { onCall });
+export function makeServerApplication(options: SocketServerOptions): SocketServer {
+  const server = new SocketServer({ ...options, accountId: 'acc1' }, { onCall });
   let cancelled = 0;
   let events = 0;
 

@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 import { endpointLabel } from '../../options/endpoint.js';
-import { ExitCode, UsageError, type CommandIo } from '../command.js';
+import { ExitCode, oneOf, UsageError, type CommandIo } from '../command.js';
 import { countVerdicts, formatSummary, formatVerdict, toJson } from './report.js';
 import { parseEndpoint } from '../endpoint.js';
 import { knownRules, runConformance } from './run.js';
@@ -96,10 +96,4 @@ export async function conformanceCommand(args: readonly string[], io: CommandIo)
     io.complain(error.message);
     return ExitCode.NotRun;
   }
-}
-
-function oneOf<Word extends string>(option: string, words: readonly Word[], given: string): Word {
-  const word = words.find((candidate) => candidate === given);
-  if (word === undefined) throw new UsageError(`--${option} is one of ${words.join(', ')}, not "${given}"`);
-  return word;
 }

@@ -132,6 +132,24 @@ describe('the conformance application of this package', () => {
     expect(await started.end()).toBe(ExitCode.Passed);
   });
 
+  it('keeps every rule of V1 as a server of both versions', async () => {
+    const started = startApplication(tempSocketPath());
+    const outcome = await judged(await started.listening, 'server', 'v1');
+    expect(notPassed(outcome)).toEqual([]);
+    expect(outcome.passed).toBe(knownRules('server').filter(({ level }) => level === 'v1').length);
+    expect(await started.end()).toBe(ExitCode.Passed);
+  });
+
+  it('keeps every rule of V1 as a client that is set to it', async () => {
+    const endpoint = tempSocketPath();
+    const judging = judged(endpoint, 'client', 'v1');
+    const { code } = await cli('conformance-app', endpoint, '--role', 'client', '--protocol', 'v1');
+    expect(code).toBe(ExitCode.Passed);
+    const outcome = await judging;
+    expect(notPassed(outcome)).toEqual([]);
+    expect(outcome.passed).toBe(knownRules('client').filter(({ level }) => level === 'v1').length);
+  });
+
   it.each(['a path', 'TCP'])('keeps every rule as a client on %s, and ends with the kit', async (where) => {
     const endpoint = where === 'TCP' ? await freePort() : tempSocketPath();
     const judging = judged(endpoint, 'client', 'full');
@@ -192,6 +210,8 @@ describe('the kit', () => {
     [['conformance', tempSocketPath()], 'Nobody to connect to'],
     [['conformance', join(tempSocketPath(), 'deep'), '--role', 'client'], 'Cannot listen'],
     [['conformance-app'], 'One endpoint is needed'],
+    [['conformance-app', '/tmp/a', '--role', 'both'], '--role is one of server, client'],
+    [['conformance-app', '/tmp/a', '--protocol', 'v3'], '--protocol is one of auto, v1, v2'],
     [['conform'], 'There is no command "conform"'],
   ])('ends with 2 and a sentence on %j', async (argv, sentence) => {
     const { code, output, complaints } = await cli(...argv);
