@@ -5,7 +5,6 @@ import { CallRunner } from '../calls/call-runner.js';
 import type { IncomingCall } from '../calls/incoming-call.js';
 import type { RequestHandlerFunction, RequestHandlerRegistry } from '../calls/request-handler-registry.js';
 import { Deadlines } from '../connection/deadlines.js';
-import { ErrorCounter, MessageCounter } from '../connection/stats.js';
 import { tell } from '../connection/tell.js';
 import { ConnectionLostError, ServerClosedError } from '../errors/connection.errors.js';
 import { UnixSocketError } from '../errors/unix-socket.error.js';
@@ -20,18 +19,19 @@ import { ServerDialects } from '../protocol/dialects.js';
 import { encodeNotice, extra } from '../protocol/envelope.js';
 import type { Metadata } from '../protocol/guards.js';
 import type { RoomPosition } from '../protocol/room-positions.js';
-import { MessageType } from '../protocol/message-body.js';
+import type { MessageType } from '../protocol/message-body.js';
 import { PushFrames } from '../protocol/push-frames.js';
 import type { Caller, ClientConnection, PushOptions, PushOutcome } from './client-connection.js';
 import { Deduplicator } from './deduplicator.js';
 import { KeptRooms, type ResumeAuthorizer } from './kept-rooms.js';
 import { Listener, type ListenerOwner } from './listener.js';
+import { PathHandover } from './path-handover.js';
 import { Peer, type PeerOwner } from './peer.js';
 import { PeerRegistry } from './peer-registry.js';
 import { PushOperator, type PushTarget } from './push.js';
 import type { SlowConsumerPolicy } from './push-queue.js';
+import { ServerCounters } from './server-counters.js';
 import { SilentPeers } from './silent-peers.js';
-import { CONSENT_MS, TAKE_OVER_GRANTED, TAKE_OVER_REFUSED } from './take-over.js';
 import type { ServerCloseReport, ServerStats, SocketServerEvents } from './server-reports.js';
 
 /**
@@ -50,25 +50,11 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   readonly kept: KeptRooms;
   /** Clients that have left while events of theirs, or calls that others may ask for again, go on. */
   private readonly lingering = new Set<Peer>();
-  private readonly received = new MessageCounter();
-  private readonly sent = new MessageCounter();
-  private readonly errors = new ErrorCounter();
+  private readonly counters = new ServerCounters();
+  private readonly handover: PathHandover;
   private readonly runner = new CallRunner<Caller>((call) => this.events.onCall?.(call) === true);
-  private totalConnections = 0;
-  private refusedConnections = 0;
-  private messagesReceived = 0;
-  private messagesSent = 0;
-  /** Of connections that have ended. */
-  private pastBytesReceived = 0;
-  private pastBytesSent = 0;
   private pushCount = 0;
   private readonly pushPrefix = `${randomBytes(6).toString('hex')}-`;
-  private pushesDropped = 0;
-  private slowConsumers = 0;
-  private readonly callFailures = new ErrorCounter();
-  /** The server that is taking our path at the moment. */
-  private successor: Peer | undefined;
-  private consentTimer: NodeJS.Timeout | undefined;
   private closing: Promise<ServerCloseReport> | undefined;
   private onEmpty: (() => void) | undefined;
 
@@ -84,6 +70,13 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     this.dialects = new ServerDialects(this.options);
     this.silentPeers = new SilentPeers(this.options.maxSilentPeers);
     this.listener = new Listener(this.options, this);
+    this.handover = new PathHandover(this.listener, {
+      isWilling: () => this.options.takeOver && !this.isClosing,
+      onTakenOver: () => {
+        tell(() => this.events.onTakenOver?.());
+        void this.close();
+      },
+    });
   }
 
   /** Where it listens; with the real port when 0 was asked for. */
@@ -172,27 +165,18 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     const working = [...peers, ...this.lingering];
     const sum = (value: (peer: Peer) => number, over = peers): number =>
       over.reduce((total, peer) => total + value(peer), 0);
+    const counts = this.counters.snapshot();
     return Object.freeze({
-      totalConnections: this.totalConnections,
+      ...counts,
       activeConnections: peers.length,
-      refusedConnections: this.refusedConnections,
-      messagesReceived: this.messagesReceived,
-      messagesSent: this.messagesSent,
-      receivedByType: this.received.snapshot(),
-      sentByType: this.sent.snapshot(),
-      bytesReceived: this.pastBytesReceived + sum((peer) => peer.bytesReceived),
-      bytesSent: this.pastBytesSent + sum((peer) => peer.bytesSent),
-      pushesDropped: this.pushesDropped,
-      slowConsumers: this.slowConsumers,
+      bytesReceived: counts.bytesReceived + sum((peer) => peer.bytesReceived),
+      bytesSent: counts.bytesSent + sum((peer) => peer.bytesSent),
       resumedConnections: this.kept.resumedCount,
       awayClients: this.kept.sessions.awayCount,
       keptBytes: this.kept.bytes,
       inFlight: sum((peer) => peer.runningCount, working),
       queued: sum((peer) => peer.waitingCount, working),
       pending: sum((peer) => peer.pendingThere),
-      failuresByCode: this.callFailures.snapshot(),
-      errors: this.errors.total,
-      errorsByCode: this.errors.snapshot(),
       handlerLatencyMs: this.runner.latency.summary(),
       connections: Object.freeze(peers.map((peer) => peer.getStats())),
     });
@@ -203,14 +187,14 @@ export class SocketServer implements PeerOwner, ListenerOwner {
       this.refuse(socket);
       return;
     }
-    this.totalConnections++;
+    this.counters.totalConnections++;
     const peer = new Peer(socket, this.newConnectionId(), this.options, this);
     this.peers.add(peer);
     tell(() => this.events.onConnect?.(peer));
   }
 
   onTrouble(error: Error): void {
-    this.errors.add(
+    this.counters.errors.add(
       error instanceof UnixSocketError ? error.code : ((error as NodeJS.ErrnoException).code ?? 'UNKNOWN'),
     );
     tell(() => this.events.onTrouble?.(error));
@@ -238,22 +222,19 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   }
 
   onMessage(type: MessageType): void {
-    this.messagesReceived++;
-    this.received.add(type);
+    this.counters.onMessage(type);
   }
 
   onSent(type: MessageType): void {
-    if (type === MessageType.Response || type === MessageType.Push || type === MessageType.Request)
-      this.messagesSent++;
-    this.sent.add(type);
+    this.counters.onSent(type);
   }
 
   onError(code: string): void {
-    this.errors.add(code);
+    this.counters.errors.add(code);
   }
 
   onCallFailed(code: string): void {
-    this.callFailures.add(code);
+    this.counters.callFailures.add(code);
   }
 
   onCallable(peer: Peer): void {
@@ -261,26 +242,18 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   }
 
   onTakeOverAsked(peer: Peer): void {
-    const { takeOver } = this.options;
-    if (!takeOver || this.isClosing || this.successor !== undefined || !this.listener.letGo()) {
-      peer.notify(TAKE_OVER_REFUSED, 'The server does not give up its path.');
-      return;
-    }
-    this.successor = peer;
-    this.consentTimer = setTimeout(() => peer.close(), CONSENT_MS);
-    peer.notify(TAKE_OVER_GRANTED, 'The path may be taken.');
+    this.handover.onAsked(peer);
   }
 
   onClosed(peer: Peer, cause: Error | undefined): void {
     this.peers.remove(peer);
-    this.pastBytesReceived += peer.bytesReceived;
-    this.pastBytesSent += peer.bytesSent;
+    this.counters.onClosed(peer);
     if (cause instanceof UnixSocketError && !(cause instanceof ConnectionLostError))
-      this.errors.add(cause.code);
+      this.counters.errors.add(cause.code);
     if (!peer.isIdle) this.lingering.add(peer);
     tell(() => this.events.onDisconnect?.(peer, cause));
     if (this.isEmpty) this.onEmpty?.();
-    if (peer === this.successor) void this.onSuccessorGone();
+    this.handover.onClosed(peer);
   }
 
   onIdle(peer: Peer): void {
@@ -288,16 +261,16 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   }
 
   onSlowConsumer(peer: Peer): void {
-    this.slowConsumers++;
+    this.counters.slowConsumers++;
     tell(() => this.events.onSlowConsumer?.(peer));
   }
 
   onPushesDropped(count: number): void {
-    this.pushesDropped += count;
+    this.counters.pushesDropped += count;
   }
 
   onResumeFailed(peer: Peer, error: unknown): void {
-    this.errors.add('RESUME_FAILED');
+    this.counters.errors.add('RESUME_FAILED');
     tell(() => this.events.onResumeFailed?.(peer, error));
   }
 
@@ -326,15 +299,6 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     return Object.freeze({ cancelled, unanswered, unfinishedConnections: unfinished.length });
   }
 
-  /** The successor has what it wanted, or has failed. */
-  private async onSuccessorGone(): Promise<void> {
-    this.successor = undefined;
-    clearTimeout(this.consentTimer);
-    if (!(await this.listener.looksTaken())) return;
-    tell(() => this.events.onTakenOver?.());
-    await this.close();
-  }
-
   /** Whether every connection has gone, and the last call that went on without one has ended. */
   private get isEmpty(): boolean {
     return this.peers.size === 0 && this.lingering.size === 0;
@@ -354,7 +318,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   }
 
   private refuse(socket: Duplex): void {
-    this.refusedConnections++;
+    this.counters.refusedConnections++;
     const reason = this.isClosing
       ? 'the server is shutting down'
       : `it has its limit of ${this.options.maxConnections} connections`;
