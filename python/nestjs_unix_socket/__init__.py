@@ -38,7 +38,7 @@ from .messages import (
     create_response,
     generate_request_id,
 )
-from .peer import SlowConsumerPolicy
+from .peer_options import SlowConsumerPolicy
 from .pushes import PushSubscription
 from .registry import RequestHandlerRegistry, request
 from .server import SocketServer

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Literal, TypeVar
 
 from .backoff import BackoffStrategy
-from .calls import StreamCall, UnaryCall
+from .call import StreamCall, UnaryCall
 from .codec import encode_json
 from .endpoint import parse_endpoint
 from .errors import UnixSocketError

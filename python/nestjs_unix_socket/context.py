@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .peer import Peer, SlowConsumerPolicy
+    from .peer import Peer
+    from .peer_options import SlowConsumerPolicy
 
 
 class ClientConnection:

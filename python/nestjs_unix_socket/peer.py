@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from . import v1
+from .call_queue import ALL_KINDS, REQUESTS, CallQueue
 from .codec import decode_json, encode_json
 from .connection import Connection
 from .context import ClientConnection
@@ -23,7 +20,6 @@ from .envelope import (
     response_frame,
 )
 from .errors import (
-    ConnectionLostError,
     FrameTimeoutError,
     FrameTooLargeError,
     MalformedFrameError,
@@ -34,9 +30,9 @@ from .errors import (
 from .incoming import IncomingCall
 from .liveness import BeatLimiter, Liveness
 from .messages import check_message
+from .peer_options import PeerOptions, SlowConsumerPolicy
 from .push_frames import PushFrames
 
-SlowConsumerPolicy = Literal["disconnect", "drop"]
 HALF_OPEN_BEAT = 0.5
 """A plain client that has ended its side is written to this often, to find out whether it is still there."""
 UNKNOWN_PEER_GRACE = 0.5
@@ -44,23 +40,6 @@ UNKNOWN_PEER_GRACE = 0.5
 SHUTTING_DOWN = "The server is shutting down; the call was not started."
 LONGEST_ERROR_TEXT = 16_384
 LONGEST_DEADLINE_MS = 10**9
-
-
-@dataclass(frozen=True)
-class PeerOptions:
-    """Times in seconds."""
-
-    account_id: str
-    heartbeat_interval: float
-    heartbeat_timeout: float
-    frame_timeout: float
-    max_frame_bytes: int
-    max_send_queue_bytes: int
-    max_concurrent: int
-    max_queued: int
-    max_queued_bytes: int
-    accepts_v1: bool
-    accepts_v2: bool
 
 
 class PeerOwner(Protocol):
@@ -95,12 +74,7 @@ class Peer:
         self._liveness = Liveness(self, options.heartbeat_interval, options.heartbeat_timeout, options.frame_timeout)
         self._limiter = BeatLimiter()
         self._probes = 0
-        self._calls: set[IncomingCall] = set()
-        self._by_id: dict[str, IncomingCall] = {}
-        self._waiting: deque[IncomingCall] = deque()
-        self._waiting_bytes = 0
-        self._running = 0
-        self._is_pumping = False
+        self._queue = CallQueue(self, options.max_concurrent, options.max_queued, options.max_queued_bytes)
         self._is_draining = False
         self._is_half_open = False
         self._timer: asyncio.TimerHandle | None = None
@@ -120,11 +94,11 @@ class Peer:
 
     @property
     def is_idle(self) -> bool:
-        return not self._calls
+        return self._queue.is_idle
 
     @property
     def pending(self) -> int:
-        return len(self._calls)
+        return self._queue.pending
 
     # --- sending
 
@@ -191,12 +165,7 @@ class Peer:
             self._socket.send(notice_frame("", "The server is shutting down.", "GOING_AWAY"))
         if self.is_upgraded:
             # It leaves by itself; if it does not, the drain timeout ends it. Events could not go elsewhere.
-            events = deque(call for call in self._waiting if call.kind == "event")
-            requests = [call for call in self._waiting if call.kind == "request"]
-            self._waiting = events
-            self._waiting_bytes = sum(call.size for call in events)
-            for call in requests:
-                self._running += 1
+            for call in self._queue.take_waiting(REQUESTS):
                 call.refuse("DRAINING", SHUTTING_DOWN)
         elif is_unknown:
             self._timer = asyncio.get_running_loop().call_later(UNKNOWN_PEER_GRACE, self._end_if_done)
@@ -205,7 +174,7 @@ class Peer:
 
     def abort(self) -> int:
         """Cancels what runs and ends the connection. Returns how many calls that were."""
-        cancelled = self._cancel_calls(lambda call: True)
+        cancelled = self._queue.cancel(ALL_KINDS)
         self._socket.end()
         return cancelled
 
@@ -253,7 +222,7 @@ class Peer:
         if self._writable is not None:
             self._writable.set_result(None)
             self._writable = None
-        self._pump()
+        self._queue.pump()
 
     def on_closed(self, cause: BaseException | None) -> None:
         self._liveness.stop()
@@ -263,7 +232,7 @@ class Peer:
             self._writable.set_result(None)
             self._writable = None
         # Nobody ever waited for the events.
-        self._cancel_calls(lambda call: call.kind == "request")
+        self._queue.cancel(REQUESTS)
         self._owner.on_peer_closed(self, cause)
 
     def silence_limit(self) -> float:
@@ -283,18 +252,28 @@ class Peer:
     def on_stuck_frame(self, limit: float) -> None:
         self.destroy(FrameTimeoutError(limit))
 
+    # --- called by the queue
+
+    @property
+    def is_blocked(self) -> bool:
+        return self._socket.is_blocked
+
+    def run(self, call: IncomingCall) -> None:
+        self._owner.run(call, self.connection)
+
+    def pause(self) -> None:
+        self._socket.pause()
+
+    def resume(self) -> None:
+        self._socket.resume()
+
     # --- called by calls
 
     def on_settled(self, call: IncomingCall) -> None:
-        if type(call.id) is str and self._by_id.get(call.id) is call:
-            del self._by_id[call.id]
+        self._queue.on_settled(call)
 
     def on_finished(self, call: IncomingCall) -> None:
-        if call in self._calls:
-            self._calls.discard(call)
-            self._running -= 1
-        if self._waiting and not self._is_pumping:
-            self._pump()
+        self._queue.on_finished(call)
         if self._is_half_open or self._is_draining:
             self._end_if_done()
 
@@ -323,10 +302,11 @@ class Peer:
             self._on_heartbeat(body)
         elif kind == "push":
             self._on_call("event", body, size)
-        elif kind == "error" and self.is_upgraded and type(body["request_id"]) is str:
-            call = self._by_id.get(body["request_id"])
+        elif kind == "error" and self.is_upgraded:
+            call = self._queue.find(body["request_id"])
             if call is not None:
-                self._cancel(call)
+                # One that waits is thrown away when its turn comes.
+                call.cancel()
 
     def _tell_version(self, value: Any) -> Literal["v1", "v2"]:
         if not self._options.accepts_v1:
@@ -346,84 +326,21 @@ class Peer:
         if meta is not None and not (type(meta) is dict and all(type(text) is str for text in meta.values())):
             meta = None
         call = IncomingCall(self, kind, body["request_id"], request_type, payload, meta, size)
-        self._calls.add(call)
-        self._running += 1
+        self._queue.add(call)
         if kind == "request":
             if self._is_draining:
                 call.refuse("DRAINING", SHUTTING_DOWN)
                 return
-            if type(call.id) is str:
-                self._by_id[call.id] = call
             deadline_ms = body.get("deadline_ms")
             if type(deadline_ms) is int and 0 <= deadline_ms < LONGEST_DEADLINE_MS:
                 if deadline_ms == 0:
                     call.refuse("DEADLINE_EXCEEDED", "The caller's deadline had passed; the call was not started.")
                     return
-                call.deadline = asyncio.get_running_loop().call_later(
-                    deadline_ms / 1000, functools.partial(self._cancel, call)
-                )
-        options = self._options
-        if not self._waiting and self._running <= options.max_concurrent and not self._socket.is_blocked:
-            self._owner.run(call, self.connection)
-            return
-        self._running -= 1
-        is_full = len(self._waiting) >= options.max_queued or self._waiting_bytes + size > options.max_queued_bytes
-        if is_full and self.is_upgraded:
-            self._running += 1
+                call.deadline = asyncio.get_running_loop().call_later(deadline_ms / 1000, call.cancel)
+        if not self._queue.submit(call, may_refuse=self.is_upgraded):
             self._owner.on_error("OVERLOADED")
             call.refuse("OVERLOADED", "The server has no room for more calls of this connection; it was not started.")
             self._check_queue()
-            return
-        self._waiting.append(call)
-        self._waiting_bytes += size
-        if is_full:
-            # A plain client knows no refusal, so it is not read from until there is room.
-            self._socket.pause()
-
-    def _take_waiting(self) -> IncomingCall:
-        call = self._waiting.popleft()
-        self._waiting_bytes -= call.size
-        self._running += 1
-        return call
-
-    def _pump(self) -> None:
-        if self._is_pumping:
-            return
-        self._is_pumping = True
-        try:
-            while self._waiting and self._running < self._options.max_concurrent and not self._socket.is_blocked:
-                call = self._take_waiting()
-                if call.is_settled:
-                    call.abandon()
-                else:
-                    self._owner.run(call, self.connection)
-        finally:
-            self._is_pumping = False
-        if len(self._waiting) <= self._options.max_queued // 2:
-            self._socket.resume()
-
-    def _cancel(self, call: IncomingCall) -> None:
-        # One that waits is thrown away when its turn comes.
-        call.cancel()
-
-    def _cancel_calls(self, is_meant: Callable[[IncomingCall], bool]) -> int:
-        cancelled = 0
-        waiting, self._waiting = self._waiting, deque()
-        self._waiting_bytes = 0
-        for call in waiting:
-            if is_meant(call):
-                self._running += 1
-                call.abandon()
-                cancelled += 1
-            else:
-                self._waiting.append(call)
-                self._waiting_bytes += call.size
-        kept = set(self._waiting)
-        for call in list(self._calls):
-            if is_meant(call) and call not in kept and not call.is_settled:
-                call.cancel()
-                cancelled += 1
-        return cancelled
 
     def _check_queue(self) -> None:
         queued = self._socket.queued_bytes

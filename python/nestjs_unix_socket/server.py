@@ -18,7 +18,8 @@ from .errors import AddressInUseError, UnixSocketError
 from .frames import MAX_FRAME_BYTES
 from .incoming import IncomingCall
 from .messages import MessageBody, MessageType
-from .peer import Peer, PeerOptions, SlowConsumerPolicy
+from .peer import Peer
+from .peer_options import PeerOptions, SlowConsumerPolicy
 from .push_frames import PushFrames
 from .registry import Handler, RequestHandlerRegistry
 from .socket_file import SocketFile

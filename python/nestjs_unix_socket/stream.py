@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from .calls import Calls, StreamCall
+from .call import StreamCall
+from .calls import Calls
 
 
 class ResponseStream:

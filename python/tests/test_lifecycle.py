@@ -53,6 +53,21 @@ class Losses(Case):
         self.assertEqual(await waiting, "waited")
         await self.until(lambda: events == ["down", "up"])
 
+    async def test_events_run_in_their_turn_when_their_client_has_gone_and_requests_do_not(self) -> None:
+        ran: list[Any] = []
+        server = await self.serve({"sleep": sleep, "note": ran.append}, handling="sequential")
+        peer = await self.raw()
+        hello = {"name": "by hand", "account_id": "", "caps": []}
+        await peer.send(
+            message("heartbeat", hello=hello),
+            message("request", "1", {"type": "sleep", "data": 60}),
+            *(message(kind, "2", {"type": "note", "data": kind}) for kind in ("push", "request", "push")),
+        )
+        await self.until(lambda: server.get_stats()["running_requests"] == 4)
+        await peer.close()
+        await self.until(lambda: len(ran) == 2)
+        self.assertEqual(ran, ["push", "push"])
+
     async def test_a_stopping_server_answers_what_runs_and_its_client_moves_on(self) -> None:
         server = await self.serve({"sleep": sleep, "echo": echo})
         client = await self.client()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import unittest
-from typing import Any
+from typing import Any, Literal
 
 from support import Case, RawPeer, frame, message, rows
 
@@ -39,7 +39,15 @@ CLIENT_ERRORS: dict[str, type[UnixSocketError]] = {
     "v2_missing_field": ConnectionLostError,
     "v1_frame_to_v2_client": ConnectionLostError,
     "v1_greeting_to_v2_client": NotConnectedError,
+    "v1_error_null_data": RemoteError,
+    "v1_error_with_data_message": RemoteError,
+    "v1_error_later": RemoteError,
+    "combined_greeting_v1_later": RemoteError,
+    "v2_greeting_to_v1_client": NotConnectedError,
 }
+# Where the recorded client gave null for a result.
+CLIENT_RESULTS: dict[str, Any] = {"v1_result_later": {"ok": 1}}
+UNGREETED = {"v1_greeting_to_v2_client", "v2_greeting_to_v1_client"}
 # A frame that is no object ends the connection, as it does in the second version.
 V1_CLOSED = {"null"}
 
@@ -161,28 +169,42 @@ class ClientVectors(Case):
     async def test_v2(self) -> None:
         for row in rows("vectors.jsonl", version="v2", to="client"):
             with self.subTest(row["name"]):
-                await self._check(row)
+                await self._check(row, "v2", row["still_connected"])
 
-    async def _check(self, row: dict[str, Any]) -> None:
+    async def test_v1(self) -> None:
+        kinds = ("v1-first", "v1-later")
+        recorded = [row for kind in kinds for row in rows("vectors.jsonl", version=kind, to="client")]
+        self.assertGreater(len(recorded), 10)
+        for row in recorded:
+            with self.subTest(row["name"]):
+                # Whatever a recorded client died of, this one lives on.
+                await self._check(row, "v1", row["name"] not in UNGREETED)
+
+    async def _check(self, row: dict[str, Any], protocol: Literal["v1", "v2"], stays: bool) -> None:
         sent: list[dict[str, Any]] = []
         done = asyncio.Event()
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             peer = RawPeer(reader, writer)
             await peer.send(row["greeting"])
-            if row["name"] != "v1_greeting_to_v2_client":
+            if row["name"] not in UNGREETED:
                 sent.append(await peer.next())
                 await peer.send(*[frame(body.replace("@ID@", sent[0]["request_id"])) for body in row["bodies"]])
                 await done.wait()
             await peer.close()
 
-        path = f"{self.path}-{row['name'][:20]}"
+        path = f"{self.path}-{row['name'][:30]}"
         listener = await asyncio.start_unix_server(serve, path)
         from nestjs_unix_socket import SocketClient
 
         pushes: list[Any] = []
         client = SocketClient(
-            path, "a", lambda kind, data: pushes.append([kind, data]), False, heartbeat_interval=0, protocol="v2"
+            path,
+            "acc1",
+            lambda kind, data: pushes.append([kind, data]),
+            False,
+            heartbeat_interval=0,
+            protocol=protocol,
         )
         error: BaseException | None = None
         result: Any = None
@@ -193,21 +215,21 @@ class ClientVectors(Case):
             error = failure
         await asyncio.sleep(0)
         expected = CLIENT_ERRORS.get(row["name"])
-        if row["name"] == "v1_greeting_to_v2_client":
+        if row["name"] in UNGREETED:
             self.assertIsInstance(error, UnixSocketError)
         elif expected is not None:
             self.assertIsInstance(error, expected)
         else:
             self.assertIsNone(error)
-            self.assertEqual(plain(result), row["result"])
+            self.assertEqual(plain(result), CLIENT_RESULTS.get(row["name"], row["result"]))
         self.assertEqual(pushes, row["pushes"])
-        self.assertEqual(client.is_connected(), row["still_connected"])
+        self.assertEqual(client.is_connected(), stays)
         done.set()
         await client.disconnect()
         listener.close()
         await asyncio.sleep(0)
 
-    async def test_v1(self) -> None:
+    async def test_v1_by_its_greeting(self) -> None:
         async def serve(peer: RawPeer) -> None:
             await peer.send({"type": "register", "account_id": "a", "data": {"account_id": "a"}})
             while True:
