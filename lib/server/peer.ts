@@ -1,30 +1,22 @@
 import type { Duplex } from 'node:stream';
-import { CallQueue } from '../calls/call-queue.js';
-import { IncomingCall } from '../calls/incoming-call.js';
-import { readIncoming } from '../calls/incoming-message.js';
 import type { CallObserver, CallOptions } from '../calls/pending-call.js';
 import { requestPayload, type ClientRequestOptions } from '../calls/request.js';
 import { Connection, type ConnectionOwner } from '../connection/connection.js';
-import { RoundTrip } from '../connection/round-trip.js';
-import { Heartbeat, type HeartbeatTarget } from '../connection/heartbeat.js';
-import { ConnectionLostError, PeerSilentError, SendQueueFullError } from '../errors/connection.errors.js';
+import { ConnectionLostError, SendQueueFullError } from '../errors/connection.errors.js';
 import { CallCancelledError } from '../errors/call.errors.js';
-import { FrameTimeoutError } from '../errors/protocol.errors.js';
 import type { ResolvedServerOptions } from '../options/server-options.js';
 import { ACK, REVERSE } from '../protocol/capabilities.js';
 import type { Dialect, ProtocolVersion } from '../protocol/dialect.js';
 import type { ServerDialects } from '../protocol/dialects.js';
-import { extra } from '../protocol/envelope.js';
 import type { Frame } from '../protocol/frame-writer.js';
-import { readHello, readInteger } from '../protocol/guards.js';
+import { readHello } from '../protocol/guards.js';
 import { MessageType, type MessageBody } from '../protocol/message-body.js';
 import type { PushFrames } from '../protocol/push-frames.js';
 import type { RoomPosition } from '../protocol/room-positions.js';
-import { BeatLimiter } from './beat-limiter.js';
-import type { Caller, PushOptions, PushOutcome } from './client-connection.js';
-import type { Deduplicator } from './deduplicator.js';
-import { HalfOpenWatch, type HalfOpenPeer } from './half-open-watch.js';
+import { AdmittedCalls, type AdmittedCaller, type AdmittedCallsOwner } from './admitted-calls.js';
+import type { PushOptions, PushOutcome } from './client-connection.js';
 import { PeerCalls, type CallablePeer, type PeerCallsOwner } from './peer-calls.js';
+import { PeerLiveness, type LivePeer } from './peer-liveness.js';
 import { PeerPushes, type PeerPushesOwner } from './peer-pushes.js';
 import { PushOperator } from './push.js';
 import type { SlowConsumerPolicy } from './push-queue.js';
@@ -33,12 +25,7 @@ import type { ConnectionStats } from './server-reports.js';
 import type { SilentPeers } from './silent-peers.js';
 
 /** What a peer tells the server it belongs to. */
-export interface PeerOwner extends PeerPushesOwner, PeerCallsOwner {
-  /** Run the handler of this call. */
-  onCall(call: IncomingCall<Caller>): void;
-  onCallSettled(call: IncomingCall<Caller>): void;
-  /** The caller waits only so long from now. */
-  onDeadline(call: IncomingCall<Caller>, deadlineMs: number): void;
+export interface PeerOwner extends PeerPushesOwner, PeerCallsOwner, AdmittedCallsOwner {
   onMessage(type: MessageType): void;
   onSent(type: MessageType): void;
   onError(code: string): void;
@@ -52,40 +39,32 @@ export interface PeerOwner extends PeerPushesOwner, PeerCallsOwner {
   onClosed(peer: Peer, cause: Error | undefined): void;
   readonly dialects: ServerDialects;
   readonly silentPeers: SilentPeers;
-  /** Set if calls that clients repeat are recognised. */
-  readonly deduplicator: Deduplicator | undefined;
 }
-
-const SHUTTING_DOWN = 'The server is shutting down; the call was not started.';
 
 /** While draining, a client that has not said anything yet gets this long to show what it is. */
 const UNKNOWN_PEER_GRACE_MS = 500;
 /** A client that leaves this much unread is sent no further answers, and nothing new is started for it. */
 const HOLD_BACK_BYTES = 1024 * 1024;
 
-/** The server's view of one client: greeting, version, heartbeats, and the calls it has made. */
-export class Peer implements Caller, CallablePeer, ConnectionOwner, HeartbeatTarget, HalfOpenPeer {
+/** The server's view of one client: its greeting and hello, what it sends, and how it leaves. */
+export class Peer implements AdmittedCaller, CallablePeer, ConnectionOwner, LivePeer {
   readonly connectedAt = Date.now();
   isUpgraded = false;
   clientName: string | undefined;
   accountId: string | undefined;
   isCallable = false;
   acknowledges = false;
+  isDraining = false;
   maxFrameBytes: number;
   lastActivityAt = this.connectedAt;
 
   private readonly connection: Connection;
-  private readonly calls: CallQueue<Caller>;
+  private readonly calls: AdmittedCalls;
   private readonly pushes: PeerPushes;
   /** Made with the first call to the client. */
   private callsThere: PeerCalls | undefined;
-  private readonly heartbeat: Heartbeat;
-  private halfOpenWatch: HalfOpenWatch | undefined;
+  private readonly liveness: PeerLiveness;
   private leaveTimer: NodeJS.Timeout | undefined;
-  private isPaused = false;
-  private isDraining = false;
-  private readonly beatLimiter = new BeatLimiter();
-  private readonly roundTrip = new RoundTrip();
 
   constructor(
     socket: Duplex,
@@ -101,28 +80,9 @@ export class Peer implements Caller, CallablePeer, ConnectionOwner, HeartbeatTar
       options.maxFrameBytes,
       owner.dialects.first,
     );
-    this.calls = new CallQueue(
-      {
-        maxConcurrent: options.handling === 'sequential' ? 1 : options.maxConcurrentPerConnection,
-        maxQueued: options.maxQueuedPerConnection,
-        maxQueuedBytes: options.maxQueuedBytesPerConnection,
-      },
-      (call) => owner.onCall(call),
-      (call) => this.onCallSettled(call),
-      () => this.isBackedUp,
-      // Their order is the point of sequential handling, so there none begins before the one before has ended.
-      () => (options.handling === 'sequential' ? 0 : this.pendingThere),
-    );
+    this.calls = new AdmittedCalls(this, this.connection, options, owner);
     this.pushes = new PeerPushes(this, this.connection, owner, options.maxSendQueueBytes);
-    const { enabled, intervalMs, timeoutMs } = options.heartbeat;
-    this.heartbeat = new Heartbeat(this, {
-      beatIntervalMs: enabled ? intervalMs : 0,
-      silenceTimeoutMs: enabled
-        ? Math.min(timeoutMs || Infinity, options.silentPeerTimeoutMs || Infinity)
-        : 0,
-      frameTimeoutMs: options.frameTimeoutMs,
-    });
-    this.heartbeat.start();
+    this.liveness = new PeerLiveness(this, options, owner.silentPeers);
     this.connection.send(
       owner.dialects.greeting({
         conn_id: id,
@@ -173,8 +133,11 @@ export class Peer implements Caller, CallablePeer, ConnectionOwner, HeartbeatTar
   }
 
   get hasPartialFrame(): boolean {
-    // While we do not read from it, the rest of the frame waits for us.
-    return !this.isPaused && this.connection.hasPartialFrame;
+    return this.connection.hasPartialFrame;
+  }
+
+  get isPaused(): boolean {
+    return this.calls.isPaused;
   }
 
   /** Whether no call of it runs or waits; some may when the connection is long gone. */
@@ -216,7 +179,7 @@ export class Peer implements Caller, CallablePeer, ConnectionOwner, HeartbeatTar
       inFlight: this.runningCount,
       queued: this.waitingCount,
       pending: this.pendingThere,
-      roundTripMs: this.roundTrip.lastMs,
+      roundTripMs: this.liveness.roundTripMs,
     });
   }
 
@@ -305,7 +268,7 @@ export class Peer implements Caller, CallablePeer, ConnectionOwner, HeartbeatTar
     const isUnknown = this.bytesReceived === 0;
     // One that has said nothing yet may be an upgraded client whose first requests are on their way.
     if (this.isUpgraded || isUnknown) this.notify('GOING_AWAY', 'The server is shutting down.');
-    if (this.isUpgraded) this.refuseWaiting();
+    if (this.isUpgraded) this.calls.refuseWaiting();
     else if (isUnknown) this.leaveTimer = setTimeout(() => this.endIfDone(), UNKNOWN_PEER_GRACE_MS);
     else this.endIfDone();
   }
@@ -329,10 +292,10 @@ export class Peer implements Caller, CallablePeer, ConnectionOwner, HeartbeatTar
     this.lastActivityAt = Date.now();
     switch (body.msg_type) {
       case MessageType.Request:
-        this.onCallMessage('request', body, bytes);
+        this.calls.receive('request', body, bytes);
         return;
       case MessageType.Push:
-        this.onCallMessage('event', body, bytes);
+        this.calls.receive('event', body, bytes);
         return;
       case MessageType.Heartbeat:
         this.onHeartbeat(body);
@@ -340,7 +303,7 @@ export class Peer implements Caller, CallablePeer, ConnectionOwner, HeartbeatTar
       case MessageType.Error:
         // A plain server ignores such frames, so a plain client may mean anything by them.
         if (this.isUpgraded && body.request_id !== '') {
-          this.onCancel(body.request_id, new CallCancelledError());
+          this.calls.cancel(body.request_id, new CallCancelledError());
         }
         return;
       case MessageType.Response:
@@ -354,25 +317,15 @@ export class Peer implements Caller, CallablePeer, ConnectionOwner, HeartbeatTar
       this.connection.end();
       return;
     }
-    this.heartbeat.stop();
-    const { enabled, timeoutMs } = this.options.heartbeat;
-    this.halfOpenWatch = new HalfOpenWatch(this, enabled ? timeoutMs : 0);
+    this.liveness.onHalfOpen();
   }
 
   onClose(cause: Error | undefined): void {
-    this.heartbeat.stop();
-    this.owner.silentPeers.release(this);
-    this.halfOpenWatch?.stop();
+    this.liveness.stop();
     clearTimeout(this.leaveTimer);
     this.pushes.resume.park();
-    const { deduplicator } = this.owner;
-    const reason = cause ?? new ConnectionLostError(`client ${this.id}`);
     this.callsThere?.failAll(cause);
-    deduplicator?.leave(this, reason);
-    // What has run must not run again: whoever asks again gets the answer that is there.
-    this.calls.flush(({ shared }) => shared !== undefined);
-    // Nobody ever waited for the events, and whoever sends a shared call again waits for it on another connection.
-    this.calls.cancelAll(reason, ({ message, shared }) => message.kind === 'event' || shared !== undefined);
+    this.calls.onClosed(cause ?? new ConnectionLostError(`client ${this.id}`));
     this.owner.onClosed(this, cause);
   }
 
@@ -381,75 +334,9 @@ export class Peer implements Caller, CallablePeer, ConnectionOwner, HeartbeatTar
     this.calls.onDrain();
   }
 
-  silenceLimitMs(): number {
-    const { enabled, timeoutMs } = this.options.heartbeat;
-    // While we do not read from it, its silence is our doing.
-    if (this.isPaused || !enabled) return 0;
-    // A V1 client may listen for ever and never say a word.
-    if (this.bytesReceived === 0 && this.protocolVersion !== 'v2')
-      return this.owner.silentPeers.admit(this) ? this.options.silentPeerTimeoutMs : timeoutMs;
-    this.owner.silentPeers.release(this);
-    return this.dialect.hasHeartbeats && this.protocolVersion !== undefined ? timeoutMs : 0;
-  }
-
-  beat(): void {
-    if (this.isBackedUp) return;
-    if (this.isUpgraded) {
-      this.sendBeat(extra('probe', this.roundTrip.start()));
-    } else if (this.isPaused) {
-      this.sendBeat();
-    }
-  }
-
-  sendBeat(extras = ''): void {
-    const frame = this.dialect.heartbeat(extras);
-    if (frame !== undefined) this.sendFrame(frame, MessageType.Heartbeat);
-  }
-
-  onSilent(limitMs: number): void {
-    if (this.bytesReceived === 0) this.notify('SILENT', 'Nothing was received on this connection.');
-    this.destroy(new PeerSilentError(`client ${this.id}`, limitMs));
-  }
-
-  onStuckFrame(limitMs: number): void {
-    this.destroy(new FrameTimeoutError(limitMs));
-  }
-
-  private onCallMessage(kind: 'request' | 'event', body: MessageBody, bytes: number): void {
-    const { request_id: id } = body;
-    const deduplicator = kind === 'request' && this.isUpgraded ? this.owner.deduplicator : undefined;
-    if (typeof id === 'string' && deduplicator?.join(id, this) === true) return;
-    const call = new IncomingCall<Caller>(this, readIncoming(kind, body, bytes), this.calls);
-    if (typeof id === 'string') deduplicator?.begin(id, call, this);
-    if (call.message.deadlineMs !== undefined) this.owner.onDeadline(call, call.message.deadlineMs);
-    if (call.isSettled) return;
-    if (this.isDraining && kind === 'request') call.refuse('DRAINING', SHUTTING_DOWN);
-    else if (!this.calls.add(call)) this.onOverload(call);
-  }
-
-  /** No room for another call. A plain peer knows no refusal, so it is not read from until there is room. */
-  private onOverload(call: IncomingCall<Caller>): void {
-    this.noteError('OVERLOADED');
-    if (!this.isUpgraded) {
-      this.calls.enqueue(call);
-      this.isPaused = true;
-      this.connection.pause();
-      return;
-    }
-    call.refuse(
-      'OVERLOADED',
-      'The server has no room for more calls of this connection; it was not started.',
-    );
-  }
-
-  private onCancel(id: unknown, reason: Error): void {
-    if (this.owner.deduplicator?.cancel(id, this, reason) !== true) this.calls.cancel(id, reason);
-  }
-
-  /** An upgraded client sends them elsewhere. Events, which are never answered, it could not. */
-  private refuseWaiting(): void {
-    for (const call of this.calls.takeWaiting(({ message }) => message.kind === 'request'))
-      call.refuse('DRAINING', SHUTTING_DOWN);
+  onCallSettled(): void {
+    if (!this.connection.isOpen && this.calls.isIdle) this.owner.onIdle(this);
+    if (this.liveness.isHalfOpen || this.isDraining) this.endIfDone();
   }
 
   /** Whether the client leaves so much unread that it has to go; then it goes. */
@@ -459,16 +346,6 @@ export class Peer implements Caller, CallablePeer, ConnectionOwner, HeartbeatTar
     if (queuedBytes <= maxSendQueueBytes) return false;
     this.destroy(new SendQueueFullError(queuedBytes, maxSendQueueBytes));
     return true;
-  }
-
-  private onCallSettled(call: IncomingCall<Caller>): void {
-    this.owner.onCallSettled(call);
-    if (!this.connection.isOpen && this.calls.isIdle) this.owner.onIdle(this);
-    if (this.isPaused && this.calls.hasRoom) {
-      this.isPaused = false;
-      this.connection.resume();
-    }
-    if (this.halfOpenWatch !== undefined || this.isDraining) this.endIfDone();
   }
 
   /** Ends the connection of a plain client that has all its answers. An upgraded one leaves by itself. */
@@ -488,17 +365,12 @@ export class Peer implements Caller, CallablePeer, ConnectionOwner, HeartbeatTar
       this.pushes.resume.confirm();
       return;
     }
-    if (body.probe_ack !== undefined) {
-      this.roundTrip.finish(body.probe_ack);
-      return;
-    }
-    // One that does not read its answers would pile them up.
-    if (!this.beatLimiter.admit() || this.isBackedUp) return;
+    if (!this.liveness.admit(body)) return;
     if (body.take_over === true && this.isUpgraded) {
       this.owner.onTakeOverAsked(this);
       return;
     }
-    this.sendBeat(extra('probe_ack', readInteger(body.probe)));
+    this.liveness.answer(body);
   }
 
   private get madeCalls(): PeerCalls {
