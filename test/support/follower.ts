@@ -3,7 +3,10 @@ import { atEnd } from './at-end.js';
 import { until } from './until.js';
 
 /** What a client heard of one room, in the order in which it heard it. */
-export type Heard = { readonly epoch: string; readonly n: number } | PushGap;
+export type Heard = { readonly epoch: string; readonly n: number } | HeardGap;
+
+/** With how many connections had been lost before. */
+type HeardGap = PushGap & { readonly losses: number };
 
 /** A client that writes down what it hears of kept rooms. */
 export class Follower {
@@ -11,6 +14,7 @@ export class Follower {
   readonly gaps: PushGap[] = [];
   readonly pushes: ReceivedPush[] = [];
   private readonly heard = new Map<string, Heard[]>();
+  private losses = 0;
 
   constructor(options: LinkOptions) {
     this.link = new Link(
@@ -18,8 +22,9 @@ export class Follower {
       {
         onGap: (gap) => {
           this.gaps.push(gap);
-          this.of(gap.room).push(gap);
+          this.of(gap.room).push({ ...gap, losses: this.losses });
         },
+        onDisconnect: () => void this.losses++,
       },
     );
     this.link.pushes.subscribe(undefined, (_data, push) => {
@@ -59,24 +64,31 @@ export class Follower {
 
 /**
  * What is wrong with what was heard: within an epoch each number has to come once and in order, or lie inside a gap that
- * was reported before the numbers behind it; from one epoch to the next only over a gap without an end.
+ * was reported before the numbers behind it; from one epoch to the next only over a gap without an end. Another such gap
+ * may follow at once if the connection was lost meanwhile: the client had joined again, and got nothing.
  */
 export function faultsIn(heard: readonly Heard[]): string[] {
   const faults: string[] = [];
+  /** Undefined where any may come next. */
   let epoch: string | undefined;
-  /** Undefined where any number may come next. */
+  /** Likewise. */
   let next: number | undefined;
+  let openGap: HeardGap | undefined;
   for (const item of heard) {
     if ('from' in item) {
       if (next !== undefined && item.from !== next) faults.push(`a gap from ${item.from}, not ${next}`);
       if (item.to !== undefined && item.to < item.from) faults.push(`a gap from ${item.from} to ${item.to}`);
-      if (next === undefined && epoch !== undefined) faults.push('two open gaps in a row');
+      if (item.to === undefined && openGap?.losses === item.losses) faults.push('one loss, two open gaps');
       next = item.to === undefined ? undefined : item.to + 1;
+      if (item.to === undefined) epoch = undefined;
+      openGap = item.to === undefined ? item : undefined;
     } else {
-      if (next !== undefined && (item.n !== next || item.epoch !== epoch))
+      const isElsewhere = epoch !== undefined && item.epoch !== epoch;
+      if (isElsewhere || (next !== undefined && item.n !== next))
         faults.push(`${item.epoch}:${item.n} instead of ${epoch}:${next}`);
       epoch = item.epoch;
       next = item.n + 1;
+      openGap = undefined;
     }
   }
   return faults;
