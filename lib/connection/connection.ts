@@ -20,6 +20,13 @@ export interface ConnectionOwner {
 
 /** After our end the peer gets this long to end too: some peers never do. */
 const END_GRACE_MS = 250;
+/**
+ * A peer that leaves more than this unread, and goes on sending, is read this slowly: so many bytes before every other
+ * connection gets its turn. Left to itself, a socket with a lot to read is read 32 times in a row, and all its messages
+ * hold up everybody's.
+ */
+const UNREAD_BYTES = 1024 * 1024;
+const UNREAD_BYTES_PER_TURN = 8 * 1024;
 /** How long what is queued may take to leave once the end was decided. */
 const FLUSH_TIMEOUT_MS = 5_000;
 
@@ -38,6 +45,11 @@ export class Connection implements FrameSink, Speaker {
   private state: 'open' | 'ending' | 'closed' = 'open';
   private cause: Error | undefined;
   private graceTimer: NodeJS.Timeout | undefined;
+  /** Whether the owner wants nothing read for now. */
+  private isPaused = false;
+  private nextTurn: NodeJS.Immediate | undefined;
+  /** What has come and is read in the next turn. */
+  private rest: Buffer | undefined;
 
   constructor(
     private readonly socket: Duplex,
@@ -77,11 +89,14 @@ export class Connection implements FrameSink, Speaker {
   }
 
   pause(): void {
+    this.isPaused = true;
     this.socket.pause();
   }
 
   resume(): void {
-    this.socket.resume();
+    this.isPaused = false;
+    if (this.rest === undefined) this.socket.resume();
+    else this.planTurn();
   }
 
   /** Sends what is queued, ends our side, and closes soon after whether or not the peer ends its own. */
@@ -92,8 +107,9 @@ export class Connection implements FrameSink, Speaker {
     this.queue.flush();
     this.destroyAfter(FLUSH_TIMEOUT_MS);
     this.socket.end(() => this.destroyAfter(this.socket.readableEnded ? 0 : END_GRACE_MS));
+    this.rest = undefined;
     // Paused, it would never see the peer's end.
-    this.socket.resume();
+    this.resume();
   }
 
   /** Closes at once; what is queued is lost. */
@@ -111,6 +127,33 @@ export class Connection implements FrameSink, Speaker {
     if (body !== undefined) this.owner.onMessage(body, end - start);
   }
 
+  private read(chunk: Buffer): void {
+    // Of a large frame only copies are made, which hold up nobody.
+    const end = Math.max(UNREAD_BYTES_PER_TURN, this.reader.missingBytes);
+    const isAll = chunk.length <= end || this.queue.queuedBytes <= UNREAD_BYTES;
+    try {
+      this.reader.push(isAll ? chunk : chunk.subarray(0, end));
+    } catch (error) {
+      this.destroy(error as Error);
+      return;
+    }
+    if (isAll || this.state !== 'open') return;
+    this.rest = chunk.subarray(end);
+    this.socket.pause();
+    this.planTurn();
+  }
+
+  private planTurn(): void {
+    this.nextTurn ??= setImmediate(() => {
+      this.nextTurn = undefined;
+      const { rest } = this;
+      if (this.isPaused || rest === undefined) return;
+      this.rest = undefined;
+      this.read(rest);
+      if (this.rest === undefined && !this.isPaused) this.socket.resume();
+    });
+  }
+
   private destroyAfter(delayMs: number): void {
     clearTimeout(this.graceTimer);
     this.graceTimer = setTimeout(() => this.socket.destroy(), delayMs);
@@ -118,11 +161,7 @@ export class Connection implements FrameSink, Speaker {
 
   private readonly onData = (chunk: Buffer): void => {
     this.bytesReceived += chunk.length;
-    try {
-      this.reader.push(chunk);
-    } catch (error) {
-      this.destroy(error as Error);
-    }
+    this.read(chunk);
   };
 
   private readonly onEnd = (): void => {
@@ -137,6 +176,7 @@ export class Connection implements FrameSink, Speaker {
   private readonly onClose = (): void => {
     this.state = 'closed';
     clearTimeout(this.graceTimer);
+    clearImmediate(this.nextTurn);
     this.reader.stop();
     this.queue.close(this.cause ?? new ConnectionLostError(this.label));
     this.owner.onClose(this.cause);

@@ -39,6 +39,11 @@ export class FrameReader {
     return this.partialBytes > 0;
   }
 
+  /** What the frame that has begun still lacks, as far as known. */
+  get missingBytes(): number {
+    return this.partialBytes === 0 ? 0 : this.neededBytes - this.partialBytes;
+  }
+
   /** Hands every body completed by `chunk` to the sink, in order. @throws FrameTooLargeError: end the connection. */
   push(chunk: Buffer): void {
     if (this.stopped) return;
