@@ -51,6 +51,25 @@ describe('An answer that its caller has not read so far as to be sent', () => {
     return ids();
   };
 
+  it('slows the reading of a caller that goes on sending, so that others get their turn', async () => {
+    const server = await listen();
+    const socket = await connectUnread(server, ...blobs(5));
+    await untilHeld(server, 5);
+    const flood = Array.from({ length: 2_000 }, (_, n) => request(`f${n}`, 'blob', 'x'.repeat(KIB)));
+    const before = server.getStats().messagesReceived;
+    socket.write(Buffer.concat(flood));
+    let seen = before;
+    let mostInOneTurn = 0;
+    while (seen < before + flood.length) {
+      await new Promise(setImmediate);
+      const { messagesReceived } = server.getStats();
+      mostInOneTurn = Math.max(mostInOneTurn, messagesReceived - seen);
+      seen = messagesReceived;
+    }
+    // One read of the socket brings more than fifty of them.
+    expect(mostInOneTurn).toBeLessThan(30);
+  });
+
   it('is dropped when the caller cancels, and the slot is free', async () => {
     const server = await listen();
     const socket = await connectUnread(server, hello(), ...blobs(5));
