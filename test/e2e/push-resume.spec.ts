@@ -180,6 +180,25 @@ describe('A kept room', () => {
     expect(follower.gaps).toHaveLength(2);
   });
 
+  it('has a gap without an end for each server that is lost, also where nothing was pushed in between', async () => {
+    const path = tempSocketPath();
+    let server = await startServer({}, { path });
+    const follower = await follow(server, ['prices']);
+    for (let losses = 1; losses <= 2; losses++) {
+      await server.close();
+      server = await startServer({}, { path });
+      await until(() => follower.gaps.length === losses && follower.link.isConnected);
+      await request(follower.link, 'join', ['prices']);
+    }
+    server.to('prices').push('p', 1);
+    await follower.has(1);
+    expect(follower.gaps).toEqual([
+      { room: 'prices', from: 1, to: undefined },
+      { room: 'prices', from: 1, to: undefined },
+    ]);
+    expect(faultsIn(follower.of('prices'))).toEqual([]);
+  });
+
   it('gives its old rooms back to a client only as the application allows', async () => {
     const failures: unknown[] = [];
     const server = await startServer({}, undefined, { onResumeFailed: (_, error) => failures.push(error) });
