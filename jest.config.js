@@ -59,7 +59,7 @@ const belowNest = [
   'version-1',
 ];
 // Crowds of processes, and megabytes that nobody reads: they take too long for every day.
-const heavy = ['bounded-memory', 'inherited-sockets', 'socket-file-race'];
+const heavy = ['bounded-memory', 'busy-server', 'inherited-sockets', 'socket-file-race', 'stopped-peer'];
 const isThorough = process.env.THOROUGH === '1';
 const unlessThorough = (specs) => (isThorough ? [] : [`/(${specs.join('|')})\\.spec\\.ts$`]);
 
