@@ -1,5 +1,4 @@
-import { lstatSync } from 'node:fs';
-import { connect, Socket } from 'node:net';
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { IncomingCall } from '../calls/incoming-call.js';
 import { readIncoming } from '../calls/incoming-message.js';
@@ -19,7 +18,7 @@ import { FrameTimeoutError, MalformedFrameError } from '../errors/protocol.error
 import { UnixSocketError } from '../errors/unix-socket.error.js';
 import type { Flushed } from '../connection/send-queue.js';
 import type { ResolvedLinkOptions } from '../options/client-options.js';
-import { endpointLabel, isAbstract, type Endpoint } from '../options/endpoint.js';
+import { endpointLabel } from '../options/endpoint.js';
 import { ACK, PACKAGE_NAME, REVERSE } from '../protocol/capabilities.js';
 import type { Dialect } from '../protocol/dialect.js';
 import type { ClientDialects } from '../protocol/dialects.js';
@@ -28,6 +27,7 @@ import type { Frame } from '../protocol/frame-writer.js';
 import { readErrorDetail, readGreeting, readInteger, type GreetingInfo } from '../protocol/guards.js';
 import { MessageType, type MessageBody } from '../protocol/message-body.js';
 import { readResumeNotice, type ResumeNotice, type ResumeRequest } from '../protocol/room-positions.js';
+import { dial, withTruth } from './dial.js';
 import { ServedCalls, type ServedCallsOwner, type ServedChannel } from './served-calls.js';
 
 /** What a session tells its link. */
@@ -89,7 +89,7 @@ export class Session implements ServedChannel, ConnectionOwner, HeartbeatTarget 
     const { endpoint, connectTimeoutMs } = options;
     this.label = endpointLabel(endpoint);
     this.maxFrameBytes = options.maxFrameBytes;
-    this.socket = open(endpoint);
+    this.socket = dial(endpoint);
     this.socket.once('error', (error: NodeJS.ErrnoException) => {
       if (this.bytesReceived === 0 && !this.isReady)
         this.connectFailure = new ConnectError(this.label, withTruth(error, options.endpoint));
@@ -378,23 +378,4 @@ export class Session implements ServedChannel, ConnectionOwner, HeartbeatTarget 
     if (this.isReady) this.owner.onNotice(this, code, text);
     else this.connection.destroy(new ConnectionRefusedByServerError(this.label, text));
   }
-}
-
-function open(endpoint: Endpoint): Duplex {
-  if ('label' in endpoint) return endpoint.connect();
-  if ('path' in endpoint) return connect(endpoint.path);
-  if ('fd' in endpoint) throw new Error('A descriptor is for servers');
-  return connect({ ...endpoint, noDelay: true });
-}
-
-/** Linux says "refused" of a file that is no socket as well as of a dead server's. */
-function withTruth(error: NodeJS.ErrnoException, endpoint: Endpoint): NodeJS.ErrnoException {
-  if (error.code !== 'ECONNREFUSED' || !('path' in endpoint) || isAbstract(endpoint)) return error;
-  try {
-    const stats = lstatSync(endpoint.path);
-    if (stats.isSocket() || stats.isSymbolicLink()) return error;
-  } catch {
-    return error;
-  }
-  return Object.assign(new Error(error.message, { cause: error }), { code: 'ENOTSOCK' });
 }
