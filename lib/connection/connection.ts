@@ -105,6 +105,8 @@ export class Connection implements FrameSink, Speaker {
     this.state = 'ending';
     this.reader.stop();
     this.queue.flush();
+    // A frame written behind the end would break the socket off with what is still on its way.
+    this.queue.close(new ConnectionLostError(this.label));
     this.destroyAfter(FLUSH_TIMEOUT_MS);
     this.socket.end(() => this.destroyAfter(this.socket.readableEnded ? 0 : END_GRACE_MS));
     this.rest = undefined;

@@ -1,6 +1,6 @@
 import { connect, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import { SocketServer, type SocketServerOptions } from 'nestjs-unix-socket';
+import { SocketServer, type SocketServerEvents, type SocketServerOptions } from 'nestjs-unix-socket';
 import { atEnd } from '../support/at-end.js';
 import { RawPeer } from '../support/frames.js';
 import { tempSocketPath } from '../support/temp-paths.js';
@@ -15,8 +15,11 @@ const BLOB_BYTES = 0.9 * MIB;
 describe('An answer that its caller has not read so far as to be sent', () => {
   let runs: number;
 
-  async function listen(options: Partial<SocketServerOptions> = {}): Promise<SocketServer> {
-    const server = new SocketServer({ path: tempSocketPath(), drainTimeoutMs: 100, ...options });
+  async function listen(
+    options: Partial<SocketServerOptions> = {},
+    events: SocketServerEvents = {},
+  ): Promise<SocketServer> {
+    const server = new SocketServer({ path: tempSocketPath(), drainTimeoutMs: 100, ...options }, events);
     atEnd(() => server.close());
     runs = 0;
     server.handle('blob', (n: number) => {
@@ -121,6 +124,29 @@ describe('An answer that its caller has not read so far as to be sent', () => {
     await untilHeld(server, 5);
     server.connections()[0]?.close();
     expect(await answered(socket, 5)).toEqual(['0', '1', '2', '3', '4']);
+  });
+
+  it('and what is pushed are not lost because another handler answers only after that end', async () => {
+    // Its answer was written to the ended socket, which broke it off with what the kernel had not taken.
+    const causes: unknown[] = [];
+    const server = await listen({}, { onDisconnect: (_connection, cause) => void causes.push(cause) });
+    let answerLate = (): void => undefined;
+    server.handle('late', () => new Promise<void>((resolve) => (answerLate = resolve)));
+    const socket = await connectUnread(server, hello(), request('late', 'late', null));
+    await until(() => server.getStats().inFlight === 1);
+    let pushed = 0;
+    while (server.getStats().connections[0]?.queuedBytes === 0) {
+      server.push('filler', `${pushed++}`.padEnd(KIB));
+      await new Promise(setImmediate);
+    }
+    server.connections()[0]?.close();
+    answerLate();
+    await new Promise(setImmediate);
+
+    const peer = new RawPeer(socket);
+    await until(() => socket.closed);
+    expect(peer.received.filter(({ msg_type: type }) => type === 'push')).toHaveLength(pushed);
+    expect(causes).toEqual([undefined]);
   });
 
   it('waits for a plain client that has ended its side, as long as that reads', async () => {
