@@ -23,7 +23,7 @@ import { Calls, type CallRoute } from './calls.js';
 import type { LinkCloseReport, LinkEvents, LinkStats } from './link-reports.js';
 import { LEGAL_MOVES, type LinkState } from './link-state.js';
 import { PushPositions, type PushGap } from './push-positions.js';
-import { acknowledge } from './acknowledge.js';
+import { acknowledgement } from './acknowledge.js';
 import { PushStream } from './push-stream.js';
 import { ReadyWaiters } from './ready-waiters.js';
 import { Session, type SessionOwner } from './session.js';
@@ -179,15 +179,7 @@ export class Link implements SessionOwner, CallRoute {
 
   /** A real round trip to the server. False if there is no connection or no answer in time. */
   healthCheck(timeoutMs: number): Promise<boolean> {
-    const session = this.readySession;
-    if (session === undefined) return Promise.resolve(false);
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => resolve(false), timeoutMs);
-      session.ping(() => {
-        clearTimeout(timer);
-        resolve(true);
-      });
-    });
+    return this.readySession?.liveness.check(timeoutMs) ?? Promise.resolve(false);
   }
 
   /**
@@ -215,8 +207,8 @@ export class Link implements SessionOwner, CallRoute {
       pushesDropped: this.pushes.dropped,
       pushesFailed: this.pushes.failed,
       pushGaps: this.gapCount,
-      inFlight: this.sum((one) => one.runningCount),
-      queued: this.sum((one) => one.waitingCount),
+      inFlight: this.sum((one) => one.served?.runningCount ?? 0),
+      queued: this.sum((one) => one.served?.waitingCount ?? 0),
       errorsByCode: this.servingErrors.snapshot(),
       handlerLatencyMs: this.runner.latency.summary(),
       timeouts: calls.timeoutCount,
@@ -224,7 +216,7 @@ export class Link implements SessionOwner, CallRoute {
       bytesSent: this.pastBytesSent + (session?.bytesSent ?? 0),
       bytesReceived: this.pastBytesReceived + (session?.bytesReceived ?? 0),
       queuedBytes: session?.queuedBytes ?? 0,
-      lastRoundTripMs: session?.lastRoundTripMs,
+      lastRoundTripMs: session?.liveness.lastRoundTripMs,
       roundTripMs: calls.roundTrips.summary(),
       accountId: session?.greeting?.accountId,
       connectionId: session?.greeting?.connectionId,
@@ -259,8 +251,10 @@ export class Link implements SessionOwner, CallRoute {
       meta: body.meta === undefined ? undefined : readMeta(body.meta),
       seq,
     };
-    const call = body.ack === true ? session.answerTo(body, bytes) : undefined;
-    this.pushes.deliver(push, call === undefined ? undefined : (handling) => acknowledge(call, handling));
+    const { maxSendQueueBytes } = this.options;
+    const onSettled =
+      body.ack === true ? acknowledgement(session, body, bytes, maxSendQueueBytes) : undefined;
+    this.pushes.deliver(push, onSettled);
   }
 
   onServed(session: Session): void {
@@ -393,7 +387,7 @@ export class Link implements SessionOwner, CallRoute {
     this.calls.failPending();
     let cancelled = 0;
     for (const session of this.sessions())
-      cancelled += session.cancelServed(new ClientClosedError('sentNoReply'));
+      cancelled += session.served?.cancelAll(new ClientClosedError('sentNoReply')) ?? 0;
     this.moveTo('closed');
     this.pushes.close();
     this.session?.end();

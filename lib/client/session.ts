@@ -1,20 +1,11 @@
-import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { IncomingCall } from '../calls/incoming-call.js';
-import { readIncoming } from '../calls/incoming-message.js';
 import { Connection, type ConnectionOwner } from '../connection/connection.js';
-import { RoundTrip } from '../connection/round-trip.js';
-import { Heartbeat, type HeartbeatTarget } from '../connection/heartbeat.js';
 import {
-  AccountMismatchError,
-  ConnectError,
   ConnectionLostError,
   ConnectionRefusedByServerError,
-  ConnectTimeoutError,
-  PeerSilentError,
   SendQueueFullError,
 } from '../errors/connection.errors.js';
-import { FrameTimeoutError, MalformedFrameError } from '../errors/protocol.errors.js';
+import { MalformedFrameError } from '../errors/protocol.errors.js';
 import { UnixSocketError } from '../errors/unix-socket.error.js';
 import type { Flushed } from '../connection/send-queue.js';
 import type { ResolvedLinkOptions } from '../options/client-options.js';
@@ -24,11 +15,13 @@ import type { Dialect } from '../protocol/dialect.js';
 import type { ClientDialects } from '../protocol/dialects.js';
 import { extra } from '../protocol/envelope.js';
 import type { Frame } from '../protocol/frame-writer.js';
-import { readErrorDetail, readGreeting, readInteger, type GreetingInfo } from '../protocol/guards.js';
+import { readErrorDetail, type GreetingInfo } from '../protocol/guards.js';
 import { MessageType, type MessageBody } from '../protocol/message-body.js';
 import { readResumeNotice, type ResumeNotice, type ResumeRequest } from '../protocol/room-positions.js';
-import { dial, withTruth } from './dial.js';
+import { dial } from './dial.js';
+import { Handshake, type HandshakeOwner } from './handshake.js';
 import { ServedCalls, type ServedCallsOwner, type ServedChannel } from './served-calls.js';
+import { SessionLiveness, type LiveSession } from './session-liveness.js';
 
 /** What a session tells its link. */
 export interface SessionOwner extends ServedCallsOwner<Session> {
@@ -56,11 +49,8 @@ const BUSY_PLAIN_SERVER_SILENCE_MS = 75_000;
 /** A server that leaves this much unread is sent no further answers, and nothing new is started for it. */
 const HOLD_BACK_BYTES = 1024 * 1024;
 
-/** The answer of a push counts as no call. */
-const UNOWNED = { isHeldBack: false, onAnswerWaits: () => undefined, onCallSettled: () => undefined };
-
 /** One connection of a link, from dialling to its end. Never reused. */
-export class Session implements ServedChannel, ConnectionOwner, HeartbeatTarget {
+export class Session implements ServedChannel, ConnectionOwner, HandshakeOwner, LiveSession {
   readonly label: string;
   greeting: GreetingInfo | undefined;
   maxFrameBytes: number;
@@ -69,47 +59,27 @@ export class Session implements ServedChannel, ConnectionOwner, HeartbeatTarget 
   inFlight = 0;
   /** Ids of requests that a plain server still owes an answer, also of those nobody waits for any more. */
   readonly unanswered = new Set<string>();
+  /** Calls of the server; made with the first. */
+  served: ServedCalls<Session> | undefined;
+  /** The stream underneath; a `net.Socket` but for streams of one's own. */
+  readonly stream: Duplex;
+  readonly liveness: SessionLiveness;
 
-  private readonly socket: Duplex;
   private readonly connection: Connection;
-  private readonly heartbeat: Heartbeat;
-  private readonly greetingTimer: NodeJS.Timeout;
-  private connectFailure: UnixSocketError | undefined;
-  private readonly roundTrip = new RoundTrip();
-  /** Made with the server's first call. */
-  private served: ServedCalls<Session> | undefined;
+  private readonly handshake: Handshake;
   private saysCallable = false;
-  private beatWaiters: (() => void)[] = [];
 
   constructor(
     private readonly options: ResolvedLinkOptions,
     private readonly dialects: ClientDialects,
     private readonly owner: SessionOwner,
   ) {
-    const { endpoint, connectTimeoutMs } = options;
-    this.label = endpointLabel(endpoint);
+    this.label = endpointLabel(options.endpoint);
     this.maxFrameBytes = options.maxFrameBytes;
-    this.socket = dial(endpoint);
-    this.socket.once('error', (error: NodeJS.ErrnoException) => {
-      if (this.bytesReceived === 0 && !this.isReady)
-        this.connectFailure = new ConnectError(this.label, withTruth(error, options.endpoint));
-    });
-    this.connection = new Connection(this.socket, this, this.label, options.maxFrameBytes, dialects.first);
-    this.greetingTimer = setTimeout(() => {
-      this.connection.destroy(new ConnectTimeoutError(this.label, connectTimeoutMs));
-    }, connectTimeoutMs);
-    if (!options.awaitGreeting) this.whenOpen(() => this.becomeReady());
-    const { enabled, intervalMs, timeoutMs } = options.heartbeat;
-    this.heartbeat = new Heartbeat(this, {
-      beatIntervalMs: enabled ? intervalMs : 0,
-      silenceTimeoutMs: enabled ? timeoutMs : 0,
-      frameTimeoutMs: options.frameTimeoutMs,
-    });
-  }
-
-  /** The stream underneath; a `net.Socket` but for streams of one's own. */
-  get stream(): Duplex {
-    return this.socket;
+    this.stream = dial(options.endpoint);
+    this.connection = new Connection(this.stream, this, this.label, options.maxFrameBytes, dialects.first);
+    this.handshake = new Handshake(this, this.stream, this.connection, options);
+    this.liveness = new SessionLiveness(this, this.connection, options);
   }
 
   /** Whether the server showed that it is one of ours. */
@@ -119,11 +89,6 @@ export class Session implements ServedChannel, ConnectionOwner, HeartbeatTarget 
 
   get dialect(): Dialect {
     return this.connection.dialect;
-  }
-
-  /** Of the last probe, milliseconds; undefined before the first, and from plain servers. */
-  get lastRoundTripMs(): number | undefined {
-    return this.roundTrip.lastMs;
   }
 
   get bytesReceived(): number {
@@ -142,10 +107,6 @@ export class Session implements ServedChannel, ConnectionOwner, HeartbeatTarget 
     return this.connection.isOpen && this.queuedBytes > HOLD_BACK_BYTES;
   }
 
-  get hasPartialFrame(): boolean {
-    return this.connection.hasPartialFrame;
-  }
-
   /** Whether nobody waits for an answer on it, here or there. */
   get isIdle(): boolean {
     return this.inFlight === 0 && this.isServingNothing;
@@ -154,14 +115,6 @@ export class Session implements ServedChannel, ConnectionOwner, HeartbeatTarget 
   /** Whether no call of the server runs or waits here. */
   get isServingNothing(): boolean {
     return this.served?.isIdle ?? true;
-  }
-
-  get runningCount(): number {
-    return this.served?.runningCount ?? 0;
-  }
-
-  get waitingCount(): number {
-    return this.served?.waitingCount ?? 0;
   }
 
   send(frame: Frame, onFlushed?: Flushed): void {
@@ -182,15 +135,6 @@ export class Session implements ServedChannel, ConnectionOwner, HeartbeatTarget 
     this.owner.onServingError(code);
   }
 
-  /** Whether the server leaves so much unread that the connection has to go; then it goes. */
-  private isOverfull(): boolean {
-    const { queuedBytes } = this;
-    const { maxSendQueueBytes } = this.options;
-    if (queuedBytes <= maxSendQueueBytes) return false;
-    this.connection.destroy(new SendQueueFullError(queuedBytes, maxSendQueueBytes));
-    return true;
-  }
-
   /** One call of ours more is under way: a handler may be waiting for it, so another one may run. */
   onCallMade(): void {
     this.served?.pump();
@@ -201,28 +145,10 @@ export class Session implements ServedChannel, ConnectionOwner, HeartbeatTarget 
     if (this.isReady && this.isUpgraded && !this.saysCallable) this.sayHello();
   }
 
-  /** To answer this push through. */
-  answerTo(push: MessageBody, bytes: number): IncomingCall<Session> | undefined {
-    // One that does not read its answers gets none.
-    if (!this.isUpgraded || this.queuedBytes > this.options.maxSendQueueBytes) return undefined;
-    return new IncomingCall<Session>(this, readIncoming('request', push, bytes), UNOWNED);
-  }
-
-  /** Returns how many calls of the server that were. */
-  cancelServed(reason: Error): number {
-    return this.served?.cancelAll(reason) ?? 0;
-  }
-
   end(): void {
     this.served?.flush();
     if (this.isReady) this.connection.end();
     else this.connection.destroy();
-  }
-
-  /** Sends a heartbeat and calls back with its answer; never, if none comes. */
-  ping(onAnswer: () => void): void {
-    this.beatWaiters.push(onAnswer);
-    this.send(this.dialect.ping(this.probe()));
   }
 
   onMessage(body: MessageBody, bytes: number): void {
@@ -251,16 +177,15 @@ export class Session implements ServedChannel, ConnectionOwner, HeartbeatTarget 
   }
 
   onClose(cause: Error | undefined): void {
-    clearTimeout(this.greetingTimer);
-    this.heartbeat.stop();
-    this.beatWaiters = [];
-    const cameFrom = this.connectFailure ?? cause;
+    this.handshake.stop();
+    this.liveness.stop();
+    const cameFrom = this.handshake.failure ?? cause;
     const error =
       cameFrom instanceof UnixSocketError
         ? cameFrom
         : new ConnectionLostError(this.label, { cause: cameFrom });
     this.owner.onClosed(this, error);
-    this.cancelServed(error);
+    this.served?.cancelAll(error);
   }
 
   onDrain(): void {
@@ -275,31 +200,32 @@ export class Session implements ServedChannel, ConnectionOwner, HeartbeatTarget 
       : timeoutMs;
   }
 
-  beat(): void {
-    this.sendHeartbeat(this.probe());
+  onGreeted(greeting: GreetingInfo | undefined): void {
+    this.greeting = greeting;
+    this.maxFrameBytes = Math.min(this.maxFrameBytes, greeting?.maxFrameBytes ?? Infinity);
+    this.isReady = true;
+    this.liveness.start();
+    const resume = this.owner.resumeRequest(this);
+    if (this.isUpgraded) {
+      this.connection.dialect = this.dialects.v2.upgraded(greeting?.caps ?? []);
+      this.sayHello(resume);
+    }
+    this.owner.onReady(this);
   }
 
-  onSilent(limitMs: number): void {
-    this.connection.destroy(new PeerSilentError(this.label, limitMs));
-  }
-
-  onStuckFrame(limitMs: number): void {
-    this.connection.destroy(new FrameTimeoutError(limitMs));
-  }
-
-  /** Streams of one's own are open from the start. */
-  private whenOpen(callback: () => void): void {
-    if (this.socket instanceof Socket) this.socket.once('connect', callback);
-    else process.nextTick(callback);
+  /** Whether the server leaves so much unread that the connection has to go; then it goes. */
+  private isOverfull(): boolean {
+    const { queuedBytes } = this;
+    const { maxSendQueueBytes } = this.options;
+    if (queuedBytes <= maxSendQueueBytes) return false;
+    this.connection.destroy(new SendQueueFullError(queuedBytes, maxSendQueueBytes));
+    return true;
   }
 
   private onResponse(body: MessageBody): void {
     const { request_id: id } = body;
     if (!this.isReady && id === '') {
-      this.greeting = readGreeting(body.data);
-      if (!this.isExpectedAccount(this.greeting)) return;
-      this.maxFrameBytes = Math.min(this.maxFrameBytes, this.greeting.maxFrameBytes ?? Infinity);
-      this.becomeReady();
+      this.handshake.onGreeting(body.data);
       return;
     }
     if (typeof id === 'string') {
@@ -308,18 +234,6 @@ export class Session implements ServedChannel, ConnectionOwner, HeartbeatTarget 
     } else if (typeof id === 'object' && id !== null) {
       this.connection.destroy(new MalformedFrameError('the id of a response is no string'));
     }
-  }
-
-  private becomeReady(): void {
-    clearTimeout(this.greetingTimer);
-    this.isReady = true;
-    this.heartbeat.start();
-    const resume = this.owner.resumeRequest(this);
-    if (this.isUpgraded) {
-      this.connection.dialect = this.dialects.v2.upgraded(this.greeting?.caps ?? []);
-      this.sayHello(resume);
-    }
-    this.owner.onReady(this);
   }
 
   private sayHello(resume?: ResumeRequest): void {
@@ -332,7 +246,7 @@ export class Session implements ServedChannel, ConnectionOwner, HeartbeatTarget 
       max_frame_bytes: maxFrameBytes,
       ...(resume === undefined ? {} : { resume }),
     };
-    this.sendHeartbeat(extra('hello', hello) + this.probe());
+    this.liveness.sendBeat(extra('hello', hello) + this.liveness.probe());
   }
 
   private onRequest(body: MessageBody, bytes: number): void {
@@ -341,35 +255,10 @@ export class Session implements ServedChannel, ConnectionOwner, HeartbeatTarget 
   }
 
   private onHeartbeat(body: MessageBody): void {
-    const probe = readInteger(body.probe);
-    // Only a probe is answered: a client that answered plain heartbeats would beat with its server for ever.
-    if (probe !== undefined && this.isUpgraded) this.sendHeartbeat(extra('probe_ack', probe));
+    this.liveness.onHeartbeat(body);
     const notice = this.isUpgraded && body.resume !== undefined ? readResumeNotice(body.resume) : undefined;
     if (notice !== undefined && this.owner.onResumeNotice(this, notice))
-      this.sendHeartbeat(extra('resume', { ack: true }));
-    this.roundTrip.finish(body.probe_ack);
-    if (this.isUpgraded && body.probe_ack === undefined) return;
-    const waiters = this.beatWaiters;
-    this.beatWaiters = [];
-    for (const onAnswer of waiters) onAnswer();
-  }
-
-  /** Asks an upgraded server to answer, so that the round trip is measured. */
-  private probe(): string {
-    return this.isUpgraded ? extra('probe', this.roundTrip.start()) : '';
-  }
-
-  private sendHeartbeat(extras: string): void {
-    const frame = this.dialect.heartbeat(extras);
-    if (frame !== undefined) this.send(frame);
-  }
-
-  /** As V1 clients do; the original's V2 clients do not look. */
-  private isExpectedAccount({ accountId }: GreetingInfo): boolean {
-    const { accountId: expected } = this.options;
-    if (this.dialect.version !== 'v1' || expected === '' || accountId === expected) return true;
-    this.connection.destroy(new AccountMismatchError(this.label, expected, accountId));
-    return false;
+      this.liveness.sendBeat(extra('resume', { ack: true }));
   }
 
   private onNotice(body: MessageBody): void {
