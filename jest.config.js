@@ -52,6 +52,7 @@ const belowNest = [
   'limits',
   'liveness',
   'push-resume',
+  'socket-path',
   'stopped-peer',
   'take-over',
   'unread-answers',
