@@ -2,6 +2,7 @@ import { CallRunner } from '../calls/call-runner.js';
 import type { IncomingCall } from '../calls/incoming-call.js';
 import type { RequestHandlerFunction } from '../calls/request-handler-registry.js';
 import type { CallObserver, CallOptions, PendingCall } from '../calls/pending-call.js';
+import { Progress } from '../connection/progress.js';
 import { ErrorCounter } from '../connection/stats.js';
 import { tell } from '../connection/tell.js';
 import { ClientClosedError } from '../errors/call.errors.js';
@@ -14,24 +15,18 @@ import type { Delivery, UnixSocketError } from '../errors/unix-socket.error.js';
 import { resolveLinkOptions, type LinkOptions, type ResolvedLinkOptions } from '../options/client-options.js';
 import { endpointLabel } from '../options/endpoint.js';
 import { ClientDialects } from '../protocol/dialects.js';
-import { readMeta } from '../protocol/guards.js';
-import { readPayload, type MessageBody } from '../protocol/message-body.js';
+import type { MessageBody } from '../protocol/message-body.js';
 import type { Payload } from '../protocol/payload.js';
-import { readSeq, type ResumeNotice, type ResumeRequest } from '../protocol/room-positions.js';
-import { BackoffStrategy } from './backoff.js';
+import type { ResumeNotice, ResumeRequest } from '../protocol/room-positions.js';
 import { Calls, type CallRoute } from './calls.js';
 import type { LinkCloseReport, LinkEvents, LinkStats } from './link-reports.js';
 import { LEGAL_MOVES, type LinkState } from './link-state.js';
-import { PushPositions, type PushGap } from './push-positions.js';
-import { acknowledgement } from './acknowledge.js';
-import { PushStream } from './push-stream.js';
+import { PushReceiver } from './push-receiver.js';
+import type { PushStream } from './push-stream.js';
 import { ReadyWaiters } from './ready-waiters.js';
+import { Reconnector } from './reconnector.js';
 import { Session, type SessionOwner } from './session.js';
-
-/** A link counts as stable, and its backoff starts anew, once it was ready for so long. */
-const STABLE_AFTER_MS = 5_000;
-/** Room for the rest of `hello`. */
-const HELLO_BYTES = 900;
+import { Sessions } from './sessions.js';
 
 /**
  * The lasting relation to a server: dials, dials again, and carries calls over whatever connection there is.
@@ -41,36 +36,22 @@ export class Link implements SessionOwner, CallRoute {
   readonly options: ResolvedLinkOptions;
   readonly label: string;
   readonly pushes: PushStream;
-  private readonly positions = new PushPositions((gap) => this.onGap(gap));
   lastError: UnixSocketError | undefined;
   isCallable = false;
   readonly runner = new CallRunner<Session>((call) => this.runElsewhere?.(call) === true);
 
   private readonly calls: Calls;
+  private readonly receiver: PushReceiver;
   private readonly dialects: ClientDialects;
   private state: LinkState = 'idle';
-  /** The connection that calls go to; while connecting, the one being made. */
-  private session: Session | undefined;
-  /** Connections to servers that are going away, kept until what is in flight on them is answered. */
-  private readonly retired = new Set<Session>();
+  private readonly sessions = new Sessions();
   private readonly readyWaiters = new ReadyWaiters();
-  private readonly backoff: BackoffStrategy;
-  private backoffTimer: NodeJS.Timeout | undefined;
-  private isReconnecting: boolean;
-  private readyAt = 0;
-  private attempts = 0;
-  private connections = 0;
-  private pushCount = 0;
-  private hasToldOfDrops = false;
-  private gapCount = 0;
+  private readonly reconnector: Reconnector;
   private readonly servingErrors = new ErrorCounter();
   private runElsewhere: ((call: IncomingCall<Session>) => boolean) | undefined;
-  /** Of connections that have ended. */
-  private pastBytesSent = 0;
-  private pastBytesReceived = 0;
   private closing: Promise<LinkCloseReport> | undefined;
-  /** Set by close(): looks again whenever a call or connection ends. */
-  private onStep: (() => void) | undefined;
+  /** Of closing: every call and connection that ends. */
+  private readonly progress = new Progress();
 
   /** @throws InvalidOptionError, PathTooLongError */
   constructor(
@@ -81,17 +62,9 @@ export class Link implements SessionOwner, CallRoute {
     this.label = endpointLabel(this.options.endpoint);
     this.dialects = new ClientDialects(this.options);
     this.calls = new Calls(this.options, this);
-    this.isReconnecting = this.options.reconnect.enabled;
-    this.backoff = new BackoffStrategy({ ...this.options.reconnect, jitter: 'full' });
-    this.pushes = new PushStream(
-      this.options.maxQueuedPushes,
-      (error, push) => tell(() => this.events.onPushHandlerError?.(error, push)),
-      () => {
-        if (this.hasToldOfDrops) return;
-        this.hasToldOfDrops = true;
-        tell(() => this.events.onPushesDropped?.());
-      },
-    );
+    this.reconnector = new Reconnector(this.options.reconnect, () => this.dial());
+    this.receiver = new PushReceiver(this.options, this.events);
+    this.pushes = this.receiver.stream;
   }
 
   get currentState(): LinkState {
@@ -111,7 +84,7 @@ export class Link implements SessionOwner, CallRoute {
   }
 
   get readySession(): Session | undefined {
-    return this.state === 'ready' ? this.session : undefined;
+    return this.state === 'ready' ? this.sessions.current : undefined;
   }
 
   /**
@@ -164,17 +137,16 @@ export class Link implements SessionOwner, CallRoute {
   }
 
   startAutoReconnect(): void {
-    this.isReconnecting = true;
+    this.reconnector.isEnabled = true;
     // Only where a connection had been wanted before: a link never used stays at rest.
-    if (this.connections > 0) this.onWanted();
+    if (this.reconnector.connections > 0) this.onWanted();
   }
 
   /** An established connection stays; once lost, the link rests until the next call. */
   stopAutoReconnect(): void {
-    this.isReconnecting = false;
-    if (this.state !== 'backoff') return;
-    clearTimeout(this.backoffTimer);
-    this.rest(this.lastError ?? new ConnectionLostError(this.label, { delivery: 'notSent' }));
+    this.reconnector.isEnabled = false;
+    if (this.state === 'backoff')
+      this.rest(this.lastError ?? new ConnectionLostError(this.label, { delivery: 'notSent' }));
   }
 
   /** A real round trip to the server. False if there is no connection or no answer in time. */
@@ -193,43 +165,29 @@ export class Link implements SessionOwner, CallRoute {
   }
 
   getStats(): LinkStats {
-    const { session, calls } = this;
+    const { calls, reconnector } = this;
     return Object.freeze({
       state: this.state,
-      attempts: this.attempts,
-      reconnects: Math.max(0, this.connections - 1),
+      attempts: reconnector.attempts,
+      reconnects: Math.max(0, reconnector.connections - 1),
       pending: calls.pendingCount,
       waiting: calls.waitingCount,
       repeated: calls.repeatedCount,
       sent: calls.sentCount,
       received: calls.receivedCount,
-      pushesReceived: this.pushCount,
-      pushesDropped: this.pushes.dropped,
-      pushesFailed: this.pushes.failed,
-      pushGaps: this.gapCount,
-      inFlight: this.sum((one) => one.served?.runningCount ?? 0),
-      queued: this.sum((one) => one.served?.waitingCount ?? 0),
       errorsByCode: this.servingErrors.snapshot(),
       handlerLatencyMs: this.runner.latency.summary(),
       timeouts: calls.timeoutCount,
       failuresByCode: calls.failures.snapshot(),
-      bytesSent: this.pastBytesSent + (session?.bytesSent ?? 0),
-      bytesReceived: this.pastBytesReceived + (session?.bytesReceived ?? 0),
-      queuedBytes: session?.queuedBytes ?? 0,
-      lastRoundTripMs: session?.liveness.lastRoundTripMs,
       roundTripMs: calls.roundTrips.summary(),
-      accountId: session?.greeting?.accountId,
-      connectionId: session?.greeting?.connectionId,
-      protocolVersion: session?.dialect.version,
-      isUpgraded: session?.isUpgraded ?? false,
+      ...this.receiver.stats(),
+      ...this.sessions.stats(),
     });
   }
 
   onReady(session: Session): void {
     this.lastError = undefined;
-    this.attempts = 0;
-    this.connections++;
-    this.readyAt = performance.now();
+    this.reconnector.onReady();
     this.moveTo('ready');
     this.readyWaiters.resolveAll();
     tell(() => this.events.onConnect?.());
@@ -241,20 +199,7 @@ export class Link implements SessionOwner, CallRoute {
   }
 
   onPush(session: Session, body: MessageBody, bytes: number): void {
-    const seq = body.seq === undefined ? undefined : readSeq(body.seq);
-    if (!this.positions.admit(session, seq)) return;
-    this.pushCount++;
-    const { type, data } = readPayload(body.data);
-    const push = {
-      type: typeof type === 'string' ? type : 'unknown',
-      data,
-      meta: body.meta === undefined ? undefined : readMeta(body.meta),
-      seq,
-    };
-    const { maxSendQueueBytes } = this.options;
-    const onSettled =
-      body.ack === true ? acknowledgement(session, body, bytes, maxSendQueueBytes) : undefined;
-    this.pushes.deliver(push, onSettled);
+    this.receiver.onPush(session, body, bytes);
   }
 
   onServed(session: Session): void {
@@ -267,12 +212,11 @@ export class Link implements SessionOwner, CallRoute {
   }
 
   resumeRequest(session: Session): ResumeRequest | undefined {
-    const canResume = session.greeting?.caps?.includes('resume') === true;
-    return this.positions.begin(session, canResume, session.maxFrameBytes - HELLO_BYTES);
+    return this.receiver.resumeRequest(session);
   }
 
   onResumeNotice(session: Session, notice: ResumeNotice): boolean {
-    return this.positions.onNotice(session, notice);
+    return this.receiver.onResumeNotice(session, notice);
   }
 
   onNotice(session: Session, code: string | undefined, text: string): void {
@@ -281,25 +225,21 @@ export class Link implements SessionOwner, CallRoute {
   }
 
   onClosed(session: Session, error: UnixSocketError): void {
-    this.pastBytesSent += session.bytesSent;
-    this.pastBytesReceived += session.bytesReceived;
-    const isCurrent = session === this.session;
+    const isCurrent = this.sessions.remove(session);
     const lost = this.calls.inFlightOn(session);
     let delayMs: number | undefined;
     if (isCurrent) {
-      this.session = undefined;
       this.lastError = error;
       // The state first: whoever is told of the failure may call again at once.
       if (!this.isClosing) delayMs = this.afterLoss(session.isReady, error);
-    } else {
-      this.retired.delete(session);
     }
     for (const call of lost) this.calls.onLost(call, error);
     if (isCurrent && session.isReady) {
       const reason = this.isClosing ? new ClientClosedError('sentNoReply') : error;
       tell(() => this.events.onDisconnect?.(reason));
     }
-    if (delayMs !== undefined) tell(() => this.events.onRetry?.(this.attempts + 1, delayMs, error));
+    if (delayMs !== undefined)
+      tell(() => this.events.onRetry?.(this.reconnector.attempts + 1, delayMs, error));
     this.onProgress();
   }
 
@@ -309,110 +249,70 @@ export class Link implements SessionOwner, CallRoute {
 
   /** New calls go to a new connection, those in flight end on this one. */
   retire(session: Session): void {
-    if (session !== this.session || this.state !== 'ready') return;
-    this.retired.add(session);
-    if (this.isReconnecting) {
-      this.dial();
-    } else {
-      this.session = undefined;
-      this.moveTo('idle');
-    }
+    if (session !== this.readySession) return;
+    this.sessions.retire(session);
+    if (this.reconnector.isEnabled) this.dial();
+    else this.moveTo('idle');
     tell(() => this.events.onDisconnect?.(new ServerGoingAwayError(this.label)));
-    if (session.isIdle) session.end();
+    this.sessions.endIfDone(session);
   }
 
   onSessionIdle(session: Session): void {
-    if (session.isIdle && this.retired.has(session)) session.end();
+    this.sessions.endIfDone(session);
   }
 
   onProgress(): void {
-    this.onStep?.();
-  }
-
-  private onGap(gap: PushGap): void {
-    this.gapCount++;
-    tell(() => this.events.onGap?.(gap));
-  }
-
-  /** The connections there are. */
-  private sessions(): Session[] {
-    return this.session === undefined ? [...this.retired] : [this.session, ...this.retired];
-  }
-
-  private sum(value: (session: Session) => number): number {
-    return this.sessions().reduce((total, session) => total + value(session), 0);
+    this.progress.onStep?.();
   }
 
   private dial(): void {
-    this.attempts++;
+    this.reconnector.attempts++;
     this.moveTo('connecting');
-    this.session = new Session(this.options, this.dialects, this);
+    this.sessions.current = new Session(this.options, this.dialects, this);
   }
 
   /** Returns the delay before the next attempt; undefined if there will be none for now. */
   private afterLoss(wasReady: boolean, error: UnixSocketError): number | undefined {
-    if (wasReady && performance.now() - this.readyAt >= STABLE_AFTER_MS) this.backoff.reset();
-    const { offline, reconnect } = this.options;
-    const isLastAttempt = reconnect.maxAttempts > 0 && this.attempts >= reconnect.maxAttempts;
-    if (!this.isReconnecting || isLastAttempt) {
+    const delayMs = this.reconnector.plan(wasReady);
+    if (delayMs === undefined) {
       this.rest(error);
       return undefined;
     }
-    const delayMs = this.backoff.getDelay();
     this.moveTo('backoff');
-    this.backoffTimer = setTimeout(() => this.dial(), delayMs);
-    if (offline === 'fail') this.calls.failWaiting(error);
+    if (this.options.offline === 'fail') this.calls.failWaiting(error);
     return delayMs;
   }
 
   /** No more attempts for now: everybody who waits for a connection hears why. */
   private rest(error: UnixSocketError): void {
-    this.attempts = 0;
-    this.backoff.reset();
+    this.reconnector.rest();
     this.moveTo('idle');
     this.calls.failWaiting(error);
     this.readyWaiters.rejectAll(error);
   }
 
   private async shut(): Promise<LinkCloseReport> {
-    clearTimeout(this.backoffTimer);
+    this.reconnector.stop();
     this.moveTo('draining');
     const open = this.calls.open();
     this.calls.failWaiting(new ClientClosedError('notSent'));
     this.readyWaiters.rejectAll(new ClientClosedError('notSent'));
-    if (this.session?.isReady === false) this.session.end();
+    if (this.sessions.current?.isReady === false) this.sessions.current.end();
     const isDone = (): boolean =>
-      this.calls.pendingCount === 0 && this.sessions().every((session) => session.isServingNothing);
-    await this.until(isDone, this.options.drainTimeoutMs);
+      this.calls.pendingCount === 0 && this.sessions.all().every((session) => session.isServingNothing);
+    await this.progress.until(isDone, this.options.drainTimeoutMs);
     this.calls.failPending();
     let cancelled = 0;
-    for (const session of this.sessions())
+    for (const session of this.sessions.all())
       cancelled += session.served?.cancelAll(new ClientClosedError('sentNoReply')) ?? 0;
     this.moveTo('closed');
     this.pushes.close();
-    this.session?.end();
-    for (const session of this.retired) session.end();
-    await this.until(() => this.session === undefined && this.retired.size === 0, undefined);
+    this.sessions.end();
+    await this.progress.until(() => this.sessions.isEmpty);
     this.calls.close();
     this.runner.close();
     const countOf = (delivery: Delivery): number => open.filter((call) => call.failedAs === delivery).length;
     return Object.freeze({ unanswered: countOf('sentNoReply'), notSent: countOf('notSent'), cancelled });
-  }
-
-  /** Resolves once `isReached`, or after `timeoutMs`. */
-  private until(isReached: () => boolean, timeoutMs: number | undefined): Promise<void> {
-    return new Promise((resolve) => {
-      const done = (): void => {
-        clearTimeout(timer);
-        this.onStep = undefined;
-        resolve();
-      };
-      const timer = timeoutMs === undefined ? undefined : setTimeout(done, timeoutMs);
-      this.onStep = () => {
-        if (isReached()) done();
-      };
-      this.onStep();
-    });
   }
 
   private moveTo(to: LinkState): void {
