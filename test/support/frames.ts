@@ -15,7 +15,8 @@ export interface WireMessage {
 }
 
 const HEADER_BYTES = 4;
-const DEFAULT_TIMEOUT_MS = 2_000;
+/** For what is to come: a busy machine may keep the other process, or this one, from its turn for seconds. */
+const DEFAULT_TIMEOUT_MS = 10_000;
 
 /** Length prefix and body. A string or Buffer is the body as it is, valid or not; an object is written as JSON. */
 export function frame(body: object | string | Buffer): Buffer {
