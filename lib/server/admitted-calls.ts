@@ -1,4 +1,5 @@
 import { CallQueue } from '../calls/call-queue.js';
+import type { CallRunner } from '../calls/call-runner.js';
 import { IncomingCall } from '../calls/incoming-call.js';
 import { readIncoming } from '../calls/incoming-message.js';
 import type { Connection } from '../connection/connection.js';
@@ -21,11 +22,7 @@ export interface AdmittedCaller extends Caller {
 }
 
 export interface AdmittedCallsOwner {
-  /** Run the handler of this call. */
-  onCall(call: IncomingCall<Caller>): void;
-  onCallSettled(call: IncomingCall<Caller>): void;
-  /** The caller waits only so long from now. */
-  onDeadline(call: IncomingCall<Caller>, deadlineMs: number): void;
+  readonly runner: CallRunner<Caller>;
   /** Set if calls that clients repeat are recognised. */
   readonly deduplicator: Deduplicator | undefined;
 }
@@ -51,7 +48,7 @@ export class AdmittedCalls {
         maxQueued: options.maxQueuedPerConnection,
         maxQueuedBytes: options.maxQueuedBytesPerConnection,
       },
-      (call) => owner.onCall(call),
+      (call) => owner.runner.run(call),
       (call) => this.onSettled(call),
       () => caller.isBackedUp,
       // Their order is the point of sequential handling, so there none begins before the one before has ended.
@@ -79,7 +76,8 @@ export class AdmittedCalls {
     if (typeof id === 'string' && deduplicator?.join(id, caller) === true) return;
     const call = new IncomingCall<Caller>(caller, readIncoming(kind, body, bytes), this.queue);
     if (typeof id === 'string') deduplicator?.begin(id, call, caller);
-    if (call.message.deadlineMs !== undefined) this.owner.onDeadline(call, call.message.deadlineMs);
+    const { deadlineMs } = call.message;
+    if (deadlineMs !== undefined) this.owner.runner.limit(call, deadlineMs);
     if (call.isSettled) return;
     if (caller.isDraining && kind === 'request') call.refuse('DRAINING', SHUTTING_DOWN);
     else if (!this.queue.add(call)) this.onOverload(call);
@@ -139,7 +137,8 @@ export class AdmittedCalls {
   }
 
   private onSettled(call: IncomingCall<Caller>): void {
-    this.owner.onCallSettled(call);
+    this.owner.runner.onSettled(call);
+    this.owner.deduplicator?.onCallSettled(call);
     if (this.isPaused && this.queue.hasRoom) {
       this.isPaused = false;
       this.connection.resume();

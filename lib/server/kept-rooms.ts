@@ -4,6 +4,7 @@ import { LONGEST_ROOM_NAME, type RoomPosition } from '../protocol/room-positions
 import type { ServerResume } from '../options/server-options.js';
 import type { ClientConnection } from './client-connection.js';
 import type { SlowConsumerPolicy } from './push-queue.js';
+import type { ServerStats } from './server-reports.js';
 import { ResumeSessions, type ResumeSession } from './resume-sessions.js';
 import { RoomLog, type KeptPush } from './room-log.js';
 
@@ -39,12 +40,6 @@ export class KeptRooms {
     if (typeof rooms === 'function') this.chooses = rooms;
     else if (rooms.length > 0) this.names = new Set(rooms);
     this.sessions = new ResumeSessions(options);
-  }
-
-  get bytes(): number {
-    let bytes = 0;
-    for (const log of this.logs.values()) bytes += log.bytes;
-    return bytes;
   }
 
   has(room: string): boolean {
@@ -90,6 +85,12 @@ export class KeptRooms {
     };
     for (const log of logs) log.append(push);
     return push;
+  }
+
+  stats(): Pick<ServerStats, 'resumedConnections' | 'awayClients' | 'keptBytes'> {
+    let keptBytes = 0;
+    for (const log of this.logs.values()) keptBytes += log.bytes;
+    return { resumedConnections: this.resumedCount, awayClients: this.sessions.awayCount, keptBytes };
   }
 
   close(): void {

@@ -23,6 +23,7 @@ import { extra } from '../protocol/envelope.js';
 import type { Frame } from '../protocol/frame-writer.js';
 import type { Payload } from '../protocol/payload.js';
 import { MessageType, type MessageBody } from '../protocol/message-body.js';
+import type { ServerCounters } from './server-counters.js';
 
 /** What the calls to one client need of its connection. */
 export interface CallablePeer {
@@ -48,7 +49,7 @@ export interface CallablePeer {
 export interface PeerCallsOwner {
   /** Of all calls to clients. */
   readonly callDeadlines: Deadlines;
-  onCallFailed(code: string): void;
+  readonly counters: ServerCounters;
 }
 
 /** The calls that this server makes to one client. They end with its connection, and are never repeated. */
@@ -129,7 +130,7 @@ export class PeerCalls implements CallHost<CallablePeer>, CallMaker {
   }
 
   noteFailure(error: UnixSocketError): void {
-    this.owner.onCallFailed(error.code);
+    this.owner.counters.callFailures.add(error.code);
   }
 
   private begin(

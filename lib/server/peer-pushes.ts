@@ -14,12 +14,13 @@ import type { Peer } from './peer.js';
 import { PeerResume, type PeerResumeOwner } from './peer-resume.js';
 import { PushQueue, type PushQueueOwner, type SlowConsumerPolicy } from './push-queue.js';
 import type { PushSource } from './push.js';
+import type { ServerCounters } from './server-counters.js';
 
 /** What the pushes to one peer tell its server. */
 export interface PeerPushesOwner extends PushSource {
+  readonly counters: ServerCounters;
   /** Pushes to this peer begin to wait, because it does not read them. */
   onSlowConsumer(peer: Peer): void;
-  onPushesDropped(count: number): void;
   /** The application could not say which rooms a client that has come back may enter. */
   onResumeFailed(peer: Peer, error: unknown): void;
 }
@@ -144,7 +145,7 @@ export class PeerPushes implements PushQueueOwner, PeerResumeOwner {
   }
 
   onDropped(count: number): void {
-    this.owner.onPushesDropped(count);
+    this.owner.counters.pushesDropped += count;
   }
 
   onSuperseded(): void {

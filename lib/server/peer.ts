@@ -26,9 +26,6 @@ import type { SilentPeers } from './silent-peers.js';
 
 /** What a peer tells the server it belongs to. */
 export interface PeerOwner extends PeerPushesOwner, PeerCallsOwner, AdmittedCallsOwner {
-  onMessage(type: MessageType): void;
-  onSent(type: MessageType): void;
-  onError(code: string): void;
   /** The client has said that it takes calls. */
   onCallable(peer: Peer): void;
   /** A successor asks for the path of this server. */
@@ -241,12 +238,12 @@ export class Peer implements AdmittedCaller, CallablePeer, ConnectionOwner, Live
   sendFrame(frame: Frame, type: MessageType, isOneOfMany = false): void {
     // A single large frame is never cut off, only what piles up behind it.
     if (isOneOfMany && this.isOverfull()) return;
-    this.owner.onSent(type);
+    this.owner.counters.onSent(type);
     this.connection.send(frame);
   }
 
   noteError(code: string): void {
-    this.owner.onError(code);
+    this.owner.counters.errors.add(code);
   }
 
   close(reason?: string): void {
@@ -288,7 +285,7 @@ export class Peer implements AdmittedCaller, CallablePeer, ConnectionOwner, Live
   }
 
   onMessage(body: MessageBody, bytes: number): void {
-    this.owner.onMessage(body.msg_type);
+    this.owner.counters.onMessage(body.msg_type);
     this.lastActivityAt = Date.now();
     switch (body.msg_type) {
       case MessageType.Request:

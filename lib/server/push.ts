@@ -1,10 +1,10 @@
-import type { Metadata } from '../protocol/guards.js';
 import type { PushFrames } from '../protocol/push-frames.js';
 import type { RoomPosition } from '../protocol/room-positions.js';
 import type { ClientConnection, PushOptions, PushOutcome } from './client-connection.js';
 import type { KeptRooms } from './kept-rooms.js';
 import type { Peer } from './peer.js';
 import type { PeerRegistry } from './peer-registry.js';
+import type { PushEncoder } from './push-encoder.js';
 import type { ResumeSession } from './resume-sessions.js';
 
 /** Whom a push is for: a room, a connection, all clients of an account, or those a function chooses. */
@@ -15,8 +15,7 @@ export type PushTarget =
 export interface PushSource {
   readonly peers: PeerRegistry;
   readonly kept: KeptRooms;
-  /** @param seq its numbers in kept rooms @throws EncodeError, FrameTooLargeError */
-  encode(type: string, data: unknown, meta: Metadata | undefined, seq?: readonly RoomPosition[]): PushFrames;
+  readonly encoder: PushEncoder;
 }
 
 const NOBODY: ReadonlySet<never> = new Set();
@@ -54,12 +53,12 @@ export class PushOperator {
     let frames: PushFrames;
     let seq: readonly RoomPosition[] | undefined;
     if (rooms.length === 0) {
-      frames = this.source.encode(type, data, options.meta);
+      frames = this.source.encoder.encode(type, data, options.meta);
     } else {
       for (const room of rooms) this.source.kept.requireOrder(room, policy);
       ({ frames, seq } = this.source.kept.keep(
         rooms,
-        (numbers) => this.source.encode(type, data, options.meta, numbers),
+        (numbers) => this.source.encoder.encode(type, data, options.meta, numbers),
         this.exceptedSessions(excepted),
         this.exceptions.some((target) => typeof target === 'function'),
       ));

@@ -2,7 +2,7 @@ import { ErrorCounter, MessageCounter } from '../connection/stats.js';
 import { MessageType } from '../protocol/message-body.js';
 import type { ServerStats } from './server-reports.js';
 
-/** What has been counted since the start. Bytes are those of connections that have ended. */
+/** What has been counted since the start. */
 export type ServerCounts = Pick<
   ServerStats,
   | 'totalConnections'
@@ -11,8 +11,6 @@ export type ServerCounts = Pick<
   | 'messagesSent'
   | 'receivedByType'
   | 'sentByType'
-  | 'bytesReceived'
-  | 'bytesSent'
   | 'pushesDropped'
   | 'slowConsumers'
   | 'failuresByCode'
@@ -33,8 +31,6 @@ export class ServerCounters {
   private readonly sent = new MessageCounter();
   private messagesReceived = 0;
   private messagesSent = 0;
-  private pastBytesReceived = 0;
-  private pastBytesSent = 0;
 
   onMessage(type: MessageType): void {
     this.messagesReceived++;
@@ -47,12 +43,6 @@ export class ServerCounters {
     this.sent.add(type);
   }
 
-  /** Keeps the bytes of a connection that has ended. */
-  onClosed(connection: { readonly bytesReceived: number; readonly bytesSent: number }): void {
-    this.pastBytesReceived += connection.bytesReceived;
-    this.pastBytesSent += connection.bytesSent;
-  }
-
   snapshot(): ServerCounts {
     return {
       totalConnections: this.totalConnections,
@@ -61,8 +51,6 @@ export class ServerCounters {
       messagesSent: this.messagesSent,
       receivedByType: this.received.snapshot(),
       sentByType: this.sent.snapshot(),
-      bytesReceived: this.pastBytesReceived,
-      bytesSent: this.pastBytesSent,
       pushesDropped: this.pushesDropped,
       slowConsumers: this.slowConsumers,
       failuresByCode: this.callFailures.snapshot(),

@@ -1,10 +1,9 @@
-import { randomBytes } from 'node:crypto';
 import type { Server } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { CallRunner } from '../calls/call-runner.js';
-import type { IncomingCall } from '../calls/incoming-call.js';
 import type { RequestHandlerFunction, RequestHandlerRegistry } from '../calls/request-handler-registry.js';
 import { Deadlines } from '../connection/deadlines.js';
+import { Progress } from '../connection/progress.js';
 import { tell } from '../connection/tell.js';
 import { ConnectionLostError, ServerClosedError } from '../errors/connection.errors.js';
 import { UnixSocketError } from '../errors/unix-socket.error.js';
@@ -14,13 +13,8 @@ import {
   type ResolvedServerOptions,
   type SocketServerOptions,
 } from '../options/server-options.js';
-import { EncodeError } from '../errors/protocol.errors.js';
 import { ServerDialects } from '../protocol/dialects.js';
-import { encodeNotice, extra } from '../protocol/envelope.js';
-import type { Metadata } from '../protocol/guards.js';
-import type { RoomPosition } from '../protocol/room-positions.js';
-import type { MessageType } from '../protocol/message-body.js';
-import { PushFrames } from '../protocol/push-frames.js';
+import { encodeNotice } from '../protocol/envelope.js';
 import type { Caller, ClientConnection, PushOptions, PushOutcome } from './client-connection.js';
 import { Deduplicator } from './deduplicator.js';
 import { KeptRooms, type ResumeAuthorizer } from './kept-rooms.js';
@@ -29,6 +23,7 @@ import { PathHandover } from './path-handover.js';
 import { Peer, type PeerOwner } from './peer.js';
 import { PeerRegistry } from './peer-registry.js';
 import { PushOperator, type PushTarget } from './push.js';
+import { PushEncoder } from './push-encoder.js';
 import type { SlowConsumerPolicy } from './push-queue.js';
 import { ServerCounters } from './server-counters.js';
 import { SilentPeers } from './silent-peers.js';
@@ -41,22 +36,20 @@ import type { ServerCloseReport, ServerStats, SocketServerEvents } from './serve
 export class SocketServer implements PeerOwner, ListenerOwner {
   readonly options: ResolvedServerOptions;
   readonly callDeadlines = new Deadlines();
+  readonly counters = new ServerCounters();
   readonly deduplicator: Deduplicator | undefined;
   readonly dialects: ServerDialects;
+  readonly encoder: PushEncoder;
+  readonly kept: KeptRooms;
+  readonly peers = new PeerRegistry();
+  readonly runner = new CallRunner<Caller>((call) => this.events.onCall?.(call) === true);
   readonly silentPeers: SilentPeers;
 
   private readonly listener: Listener;
-  readonly peers = new PeerRegistry();
-  readonly kept: KeptRooms;
-  /** Clients that have left while events of theirs, or calls that others may ask for again, go on. */
-  private readonly lingering = new Set<Peer>();
-  private readonly counters = new ServerCounters();
   private readonly handover: PathHandover;
-  private readonly runner = new CallRunner<Caller>((call) => this.events.onCall?.(call) === true);
-  private pushCount = 0;
-  private readonly pushPrefix = `${randomBytes(6).toString('hex')}-`;
   private closing: Promise<ServerCloseReport> | undefined;
-  private onEmpty: (() => void) | undefined;
+  /** Of closing: every connection that ends, and every last call that went on without one. */
+  private readonly progress = new Progress();
 
   /** @throws InvalidOptionError, PathTooLongError */
   constructor(
@@ -68,6 +61,7 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     this.deduplicator = deduplication.enabled ? new Deduplicator(deduplication) : undefined;
     this.kept = new KeptRooms(resume, (room) => this.peers.hasMembers(room));
     this.dialects = new ServerDialects(this.options);
+    this.encoder = new PushEncoder(this.dialects, this.options.maxFrameBytes);
     this.silentPeers = new SilentPeers(this.options.maxSilentPeers);
     this.listener = new Listener(this.options, this);
     this.handover = new PathHandover(this.listener, {
@@ -161,34 +155,21 @@ export class SocketServer implements PeerOwner, ListenerOwner {
   }
 
   getStats(): ServerStats {
-    const peers = [...this.peers.all()];
-    const working = [...peers, ...this.lingering];
-    const sum = (value: (peer: Peer) => number, over = peers): number =>
-      over.reduce((total, peer) => total + value(peer), 0);
-    const counts = this.counters.snapshot();
     return Object.freeze({
-      ...counts,
-      activeConnections: peers.length,
-      bytesReceived: counts.bytesReceived + sum((peer) => peer.bytesReceived),
-      bytesSent: counts.bytesSent + sum((peer) => peer.bytesSent),
-      resumedConnections: this.kept.resumedCount,
-      awayClients: this.kept.sessions.awayCount,
-      keptBytes: this.kept.bytes,
-      inFlight: sum((peer) => peer.runningCount, working),
-      queued: sum((peer) => peer.waitingCount, working),
-      pending: sum((peer) => peer.pendingThere),
+      ...this.counters.snapshot(),
+      ...this.peers.stats(),
+      ...this.kept.stats(),
       handlerLatencyMs: this.runner.latency.summary(),
-      connections: Object.freeze(peers.map((peer) => peer.getStats())),
     });
   }
 
   onSocket(socket: Duplex): void {
-    if (this.isClosing || this.peers.size + this.lingering.size >= this.options.maxConnections) {
+    if (this.isClosing || this.peers.totalSize >= this.options.maxConnections) {
       this.refuse(socket);
       return;
     }
     this.counters.totalConnections++;
-    const peer = new Peer(socket, this.newConnectionId(), this.options, this);
+    const peer = new Peer(socket, this.peers.freeId(), this.options, this);
     this.peers.add(peer);
     tell(() => this.events.onConnect?.(peer));
   }
@@ -208,35 +189,6 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     tell(() => this.events.onRecovered?.());
   }
 
-  onDeadline(call: IncomingCall<Caller>, deadlineMs: number): void {
-    this.runner.limit(call, deadlineMs);
-  }
-
-  onCall(call: IncomingCall<Caller>): void {
-    this.runner.run(call);
-  }
-
-  onCallSettled(call: IncomingCall<Caller>): void {
-    this.runner.onSettled(call);
-    this.deduplicator?.onCallSettled(call);
-  }
-
-  onMessage(type: MessageType): void {
-    this.counters.onMessage(type);
-  }
-
-  onSent(type: MessageType): void {
-    this.counters.onSent(type);
-  }
-
-  onError(code: string): void {
-    this.counters.errors.add(code);
-  }
-
-  onCallFailed(code: string): void {
-    this.counters.callFailures.add(code);
-  }
-
   onCallable(peer: Peer): void {
     tell(() => this.events.onCallable?.(peer));
   }
@@ -247,17 +199,16 @@ export class SocketServer implements PeerOwner, ListenerOwner {
 
   onClosed(peer: Peer, cause: Error | undefined): void {
     this.peers.remove(peer);
-    this.counters.onClosed(peer);
     if (cause instanceof UnixSocketError && !(cause instanceof ConnectionLostError))
       this.counters.errors.add(cause.code);
-    if (!peer.isIdle) this.lingering.add(peer);
     tell(() => this.events.onDisconnect?.(peer, cause));
-    if (this.isEmpty) this.onEmpty?.();
+    this.progress.onStep?.();
     this.handover.onClosed(peer);
   }
 
   onIdle(peer: Peer): void {
-    if (this.lingering.delete(peer) && this.isEmpty) this.onEmpty?.();
+    this.peers.release(peer);
+    this.progress.onStep?.();
   }
 
   onSlowConsumer(peer: Peer): void {
@@ -265,56 +216,26 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     tell(() => this.events.onSlowConsumer?.(peer));
   }
 
-  onPushesDropped(count: number): void {
-    this.counters.pushesDropped += count;
-  }
-
   onResumeFailed(peer: Peer, error: unknown): void {
     this.counters.errors.add('RESUME_FAILED');
     tell(() => this.events.onResumeFailed?.(peer, error));
   }
 
-  encode(type: string, data: unknown, meta: Metadata | undefined, seq?: readonly RoomPosition[]): PushFrames {
-    if (data === undefined) throw new EncodeError('a push needs data; send null for none');
-    const id = `${this.pushPrefix}${++this.pushCount}`;
-    const { v2 } = this.dialects;
-    const payload = v2.payloads.encode(data);
-    const extras = extra('meta', meta) + extra('seq', seq);
-    return new PushFrames(id, type, payload, extras, this.options.maxFrameBytes, v2.mainFor(payload));
-  }
-
   private async shut(): Promise<ServerCloseReport> {
     await this.listener.close();
     for (const peer of this.peers.all()) peer.drain();
-    await this.untilEmpty(this.options.drainTimeoutMs);
+    const isEmpty = (): boolean => this.peers.totalSize === 0;
+    await this.progress.until(isEmpty, this.options.drainTimeoutMs);
     const unfinished = [...this.peers.all()];
     const unanswered = unfinished.reduce((total, peer) => total + peer.pendingThere, 0);
     let cancelled = 0;
-    for (const peer of [...unfinished, ...this.lingering]) cancelled += peer.abort(new ServerClosedError());
-    await this.untilEmpty(undefined);
+    for (const peer of this.peers.working()) cancelled += peer.abort(new ServerClosedError());
+    await this.progress.until(isEmpty);
     this.deduplicator?.close();
     this.kept.close();
     this.runner.close();
     this.callDeadlines.close();
     return Object.freeze({ cancelled, unanswered, unfinishedConnections: unfinished.length });
-  }
-
-  /** Whether every connection has gone, and the last call that went on without one has ended. */
-  private get isEmpty(): boolean {
-    return this.peers.size === 0 && this.lingering.size === 0;
-  }
-
-  /** Resolves once nothing is left, or after `timeoutMs`. */
-  private untilEmpty(timeoutMs: number | undefined): Promise<void> {
-    if (this.isEmpty) return Promise.resolve();
-    return new Promise((resolve) => {
-      const timer = timeoutMs === undefined ? undefined : setTimeout(() => this.onEmpty?.(), timeoutMs);
-      this.onEmpty = () => {
-        clearTimeout(timer);
-        this.onEmpty = undefined;
-        resolve();
-      };
-    });
   }
 
   private refuse(socket: Duplex): void {
@@ -327,12 +248,5 @@ export class SocketServer implements PeerOwner, ListenerOwner {
     // Told in a form that plain clients ignore; then they see an ordinary close.
     socket.end(encodeNotice('', reason, { code }) as string, 'latin1', () => socket.destroy());
     tell(() => this.events.onRefused?.(reason));
-  }
-
-  private newConnectionId(): string {
-    for (;;) {
-      const id = randomBytes(4).toString('hex');
-      if (this.peers.get(id) === undefined) return id;
-    }
   }
 }
