@@ -1,10 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { Connection, type ConnectionOwner } from '../connection/connection.js';
-import {
-  ConnectionLostError,
-  ConnectionRefusedByServerError,
-  SendQueueFullError,
-} from '../errors/connection.errors.js';
+import { ConnectionLostError, ConnectionRefusedByServerError } from '../errors/connection.errors.js';
+import { cutIfOverfull, isBackedUp } from '../connection/unread.js';
 import { MalformedFrameError } from '../errors/protocol.errors.js';
 import { UnixSocketError } from '../errors/unix-socket.error.js';
 import type { Flushed } from '../connection/send-queue.js';
@@ -45,9 +42,6 @@ export interface SessionOwner extends ServedCallsOwner<Session> {
 
 /** A plain server answers nothing, not even heartbeats, while one of its handlers runs; but it cuts by itself after this. */
 const BUSY_PLAIN_SERVER_SILENCE_MS = 75_000;
-
-/** A server that leaves this much unread is sent no further answers, and nothing new is started for it. */
-const HOLD_BACK_BYTES = 1024 * 1024;
 
 /** One connection of a link, from dialling to its end. Never reused. */
 export class Session implements ServedChannel, ConnectionOwner, HandshakeOwner, LiveSession {
@@ -104,7 +98,7 @@ export class Session implements ServedChannel, ConnectionOwner, HandshakeOwner, 
   }
 
   get isBackedUp(): boolean {
-    return this.connection.isOpen && this.queuedBytes > HOLD_BACK_BYTES;
+    return isBackedUp(this.connection);
   }
 
   /** Whether nobody waits for an answer on it, here or there. */
@@ -128,7 +122,9 @@ export class Session implements ServedChannel, ConnectionOwner, HandshakeOwner, 
   }
 
   sendFrame(frame: Frame, _type: MessageType, isOneOfMany = false): void {
-    if (!isOneOfMany || !this.isOverfull()) this.send(frame);
+    // A single large frame is never cut off, only what piles up behind it.
+    if (isOneOfMany && cutIfOverfull(this.connection, this.options.maxSendQueueBytes)) return;
+    this.send(frame);
   }
 
   noteError(code: string): void {
@@ -211,15 +207,6 @@ export class Session implements ServedChannel, ConnectionOwner, HandshakeOwner, 
       this.sayHello(resume);
     }
     this.owner.onReady(this);
-  }
-
-  /** Whether the server leaves so much unread that the connection has to go; then it goes. */
-  private isOverfull(): boolean {
-    const { queuedBytes } = this;
-    const { maxSendQueueBytes } = this.options;
-    if (queuedBytes <= maxSendQueueBytes) return false;
-    this.connection.destroy(new SendQueueFullError(queuedBytes, maxSendQueueBytes));
-    return true;
   }
 
   private onResponse(body: MessageBody): void {

@@ -11,8 +11,6 @@ import type { Deduplicator } from './deduplicator.js';
 /** The client whose calls these are. */
 export interface AdmittedCaller extends Caller {
   readonly isUpgraded: boolean;
-  /** Whether it takes no more calls. */
-  readonly isDraining: boolean;
   readonly isBackedUp: boolean;
   /** Calls to it that it has not answered. */
   readonly pendingThere: number;
@@ -33,6 +31,8 @@ const SHUTTING_DOWN = 'The server is shutting down; the call was not started.';
 export class AdmittedCalls {
   /** Whether the client is not read from until there is room. */
   isPaused = false;
+  /** Whether no more are taken. */
+  isDraining = false;
   private readonly queue: CallQueue<Caller>;
 
   constructor(
@@ -79,7 +79,7 @@ export class AdmittedCalls {
     const { deadlineMs } = call.message;
     if (deadlineMs !== undefined) this.owner.runner.limit(call, deadlineMs);
     if (call.isSettled) return;
-    if (caller.isDraining && kind === 'request') call.refuse('DRAINING', SHUTTING_DOWN);
+    if (this.isDraining && kind === 'request') call.refuse('DRAINING', SHUTTING_DOWN);
     else if (!this.queue.add(call)) this.onOverload(call);
   }
 
@@ -92,8 +92,10 @@ export class AdmittedCalls {
     return this.queue.cancelAll(reason);
   }
 
-  /** An upgraded client sends them elsewhere. Events, which are never answered, it could not. */
-  refuseWaiting(): void {
+  /** Takes no more requests. An upgraded client sends those that wait elsewhere; events, never answered, it could not. */
+  drain(): void {
+    this.isDraining = true;
+    if (!this.caller.isUpgraded) return;
     for (const call of this.queue.takeWaiting(({ message }) => message.kind === 'request'))
       call.refuse('DRAINING', SHUTTING_DOWN);
   }

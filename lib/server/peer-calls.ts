@@ -39,9 +39,11 @@ export interface CallablePeer {
   readonly maxFrameBytes: number;
   /** How it is spoken to. */
   readonly dialect: Dialect;
+  readonly pushes: {
+    /** Behind the pushes that wait. False if there is no room. */
+    offerAcked(frame: Frame): boolean;
+  };
   sendFrame(frame: Frame, type: MessageType): void;
-  /** Behind the pushes that wait. False if there is no room. */
-  offerAcked(frame: Frame): boolean;
   /** One call more is under way: a handler may be waiting for it, so another one may run. */
   onCallMade(): void;
 }
@@ -193,7 +195,7 @@ export class PeerCalls implements CallHost<CallablePeer>, CallMaker {
     }
     const frame = dialect.push(id, type, payload, `${extras},"ack":true`, maxFrameBytes);
     call.state = 'sent';
-    if (frame === undefined || !peer.offerAcked(frame))
+    if (frame === undefined || !peer.pushes.offerAcked(frame))
       throw new SendQueueFullError(peer.queuedBytes, this.options.maxSendQueueBytes);
   }
 

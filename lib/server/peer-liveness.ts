@@ -1,9 +1,9 @@
+import type { Connection } from '../connection/connection.js';
 import { Heartbeat, type HeartbeatTarget } from '../connection/heartbeat.js';
 import { RoundTrip } from '../connection/round-trip.js';
 import { PeerSilentError } from '../errors/connection.errors.js';
 import { FrameTimeoutError } from '../errors/protocol.errors.js';
 import type { ResolvedServerOptions } from '../options/server-options.js';
-import type { Dialect } from '../protocol/dialect.js';
 import { extra } from '../protocol/envelope.js';
 import type { Frame } from '../protocol/frame-writer.js';
 import { readInteger } from '../protocol/guards.js';
@@ -15,18 +15,15 @@ import type { SilentPeers } from './silent-peers.js';
 /** What the judgement of a peer's silence needs of it. */
 export interface LivePeer {
   readonly id: string;
-  readonly dialect: Dialect;
   readonly isUpgraded: boolean;
-  /** Whether it is not read from for now. */
-  readonly isPaused: boolean;
+  readonly calls: {
+    /** Whether it is not read from for now. */
+    readonly isPaused: boolean;
+  };
   /** Whether it leaves so much unread that it gets nothing more for now. */
   readonly isBackedUp: boolean;
-  readonly hasPartialFrame: boolean;
-  readonly bytesReceived: number;
-  readonly bytesTaken: number;
   sendFrame(frame: Frame, type: MessageType): void;
   notify(code: string, text: string): void;
-  destroy(cause: Error): void;
 }
 
 /** Beats to one peer, answers its beats, and ends it when it is silent, stuck, or gone after ending its side. */
@@ -38,6 +35,7 @@ export class PeerLiveness implements HeartbeatTarget, HalfOpenPeer {
 
   constructor(
     private readonly peer: LivePeer,
+    private readonly connection: Connection,
     private readonly options: ResolvedServerOptions,
     private readonly silentPeers: SilentPeers,
   ) {
@@ -53,11 +51,11 @@ export class PeerLiveness implements HeartbeatTarget, HalfOpenPeer {
   }
 
   get bytesReceived(): number {
-    return this.peer.bytesReceived;
+    return this.connection.bytesReceived;
   }
 
   get bytesTaken(): number {
-    return this.peer.bytesTaken;
+    return this.connection.bytesSent - this.connection.queuedBytes;
   }
 
   get isBackedUp(): boolean {
@@ -66,7 +64,7 @@ export class PeerLiveness implements HeartbeatTarget, HalfOpenPeer {
 
   get hasPartialFrame(): boolean {
     // While we do not read from it, the rest of the frame waits for us.
-    return !this.peer.isPaused && this.peer.hasPartialFrame;
+    return !this.peer.calls.isPaused && this.connection.hasPartialFrame;
   }
 
   /** Whether the peer has ended its side and waits for answers. */
@@ -107,12 +105,11 @@ export class PeerLiveness implements HeartbeatTarget, HalfOpenPeer {
 
   silenceLimitMs(): number {
     const { enabled, timeoutMs } = this.options.heartbeat;
-    const { peer } = this;
     // While we do not read from it, its silence is our doing.
-    if (peer.isPaused || !enabled) return 0;
-    const { version, hasHeartbeats } = peer.dialect;
+    if (this.peer.calls.isPaused || !enabled) return 0;
+    const { version, hasHeartbeats } = this.connection.dialect;
     // A V1 client may listen for ever and never say a word.
-    if (peer.bytesReceived === 0 && version !== 'v2')
+    if (this.bytesReceived === 0 && version !== 'v2')
       return this.silentPeers.admit(this) ? this.options.silentPeerTimeoutMs : timeoutMs;
     this.silentPeers.release(this);
     return hasHeartbeats && version !== undefined ? timeoutMs : 0;
@@ -122,22 +119,22 @@ export class PeerLiveness implements HeartbeatTarget, HalfOpenPeer {
     if (this.peer.isBackedUp) return;
     if (this.peer.isUpgraded) {
       this.sendBeat(extra('probe', this.roundTrip.start()));
-    } else if (this.peer.isPaused) {
+    } else if (this.peer.calls.isPaused) {
       this.sendBeat();
     }
   }
 
   sendBeat(extras = ''): void {
-    const frame = this.peer.dialect.heartbeat(extras);
+    const frame = this.connection.dialect.heartbeat(extras);
     if (frame !== undefined) this.peer.sendFrame(frame, MessageType.Heartbeat);
   }
 
   onSilent(limitMs: number): void {
-    if (this.peer.bytesReceived === 0) this.peer.notify('SILENT', 'Nothing was received on this connection.');
-    this.peer.destroy(new PeerSilentError(`client ${this.peer.id}`, limitMs));
+    if (this.bytesReceived === 0) this.peer.notify('SILENT', 'Nothing was received on this connection.');
+    this.connection.destroy(new PeerSilentError(`client ${this.peer.id}`, limitMs));
   }
 
   onStuckFrame(limitMs: number): void {
-    this.peer.destroy(new FrameTimeoutError(limitMs));
+    this.connection.destroy(new FrameTimeoutError(limitMs));
   }
 }

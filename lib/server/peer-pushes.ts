@@ -89,20 +89,22 @@ export class PeerPushes implements PushQueueOwner, PeerResumeOwner {
     this.owner.peers.join(this.peer, room);
   }
 
-  /** @param seq its places in kept rooms */
-  offer(
-    frame: Frame | undefined,
+  /**
+   * False if it was dropped: by its policy, or because it cannot be sent to this client.
+   * @param seq its places in kept rooms
+   */
+  push(
+    frames: PushFrames,
     policy: SlowConsumerPolicy,
     key: string | undefined,
     seq: readonly RoomPosition[] | undefined,
   ): boolean {
-    const isOffered =
-      frame !== undefined &&
-      this.connection.isOpen &&
-      this.isTaken(frame) &&
-      this.queue.offer(frame, policy, key);
-    if (!isOffered && seq !== undefined) this.resume.onMissed(seq);
-    return isOffered;
+    return this.offer(frames.for(this.peer.dialect), policy, key, seq);
+  }
+
+  /** Behind the pushes that wait. False if there is no room for it. */
+  offerAcked(frame: Frame): boolean {
+    return this.offer(frame, 'dropNewest', undefined, undefined);
   }
 
   /** A push to kept rooms is not for this client; its numbers are. */
@@ -131,11 +133,6 @@ export class PeerPushes implements PushQueueOwner, PeerResumeOwner {
     this.queue.flush();
   }
 
-  /** Whether its client takes so large a frame. */
-  private isTaken(frame: Frame): boolean {
-    return frame.length <= this.peer.maxFrameBytes + HEADER_BYTES;
-  }
-
   sendPush(frame: Frame): void {
     this.peer.sendFrame(frame, MessageType.Push);
   }
@@ -150,7 +147,7 @@ export class PeerPushes implements PushQueueOwner, PeerResumeOwner {
 
   onSuperseded(): void {
     this.leave([...this.rooms]);
-    this.peer.destroy(new ConnectionLostError(`client ${this.peer.id}`));
+    this.connection.destroy(new ConnectionLostError(`client ${this.peer.id}`));
   }
 
   onResumeFailed(error: unknown): void {
@@ -158,6 +155,26 @@ export class PeerPushes implements PushQueueOwner, PeerResumeOwner {
   }
 
   onOverflow(bytes: number): void {
-    this.peer.destroy(new SendQueueFullError(bytes, this.maxQueueBytes));
+    this.connection.destroy(new SendQueueFullError(bytes, this.maxQueueBytes));
+  }
+
+  private offer(
+    frame: Frame | undefined,
+    policy: SlowConsumerPolicy,
+    key: string | undefined,
+    seq: readonly RoomPosition[] | undefined,
+  ): boolean {
+    const isOffered =
+      frame !== undefined &&
+      this.connection.isOpen &&
+      this.isTaken(frame) &&
+      this.queue.offer(frame, policy, key);
+    if (!isOffered && seq !== undefined) this.resume.onMissed(seq);
+    return isOffered;
+  }
+
+  /** Whether its client takes so large a frame. */
+  private isTaken(frame: Frame): boolean {
+    return frame.length <= this.peer.maxFrameBytes + HEADER_BYTES;
   }
 }

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { connectionStats } from './connection-stats.js';
 import type { Peer } from './peer.js';
 import type { SlowConsumerPolicy } from './push-queue.js';
 import type { ServerStats } from './server-reports.js';
@@ -61,7 +62,7 @@ export class PeerRegistry {
     this.byId.delete(peer.id);
     this.pastBytesReceived += peer.bytesReceived;
     this.pastBytesSent += peer.bytesSent;
-    if (!peer.isIdle) this.lingering.add(peer);
+    if (!peer.calls.isIdle) this.lingering.add(peer);
     for (const room of peer.rooms) this.leave(peer, room);
     peer.rooms.clear();
   }
@@ -107,10 +108,10 @@ export class PeerRegistry {
       activeConnections: peers.length,
       bytesReceived: this.pastBytesReceived + sum((peer) => peer.bytesReceived),
       bytesSent: this.pastBytesSent + sum((peer) => peer.bytesSent),
-      inFlight: sum((peer) => peer.runningCount, this.working()),
-      queued: sum((peer) => peer.waitingCount, this.working()),
+      inFlight: sum((peer) => peer.calls.runningCount, this.working()),
+      queued: sum((peer) => peer.calls.waitingCount, this.working()),
       pending: sum((peer) => peer.pendingThere),
-      connections: Object.freeze(peers.map((peer) => peer.getStats())),
+      connections: Object.freeze(peers.map(connectionStats)),
     };
   }
 }

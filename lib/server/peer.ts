@@ -2,7 +2,8 @@ import type { Duplex } from 'node:stream';
 import type { CallObserver, CallOptions } from '../calls/pending-call.js';
 import { requestPayload, type ClientRequestOptions } from '../calls/request.js';
 import { Connection, type ConnectionOwner } from '../connection/connection.js';
-import { ConnectionLostError, SendQueueFullError } from '../errors/connection.errors.js';
+import { cutIfOverfull, isBackedUp } from '../connection/unread.js';
+import { ConnectionLostError } from '../errors/connection.errors.js';
 import { CallCancelledError } from '../errors/call.errors.js';
 import type { ResolvedServerOptions } from '../options/server-options.js';
 import { ACK, REVERSE } from '../protocol/capabilities.js';
@@ -11,17 +12,12 @@ import type { ServerDialects } from '../protocol/dialects.js';
 import type { Frame } from '../protocol/frame-writer.js';
 import { readHello } from '../protocol/guards.js';
 import { MessageType, type MessageBody } from '../protocol/message-body.js';
-import type { PushFrames } from '../protocol/push-frames.js';
-import type { RoomPosition } from '../protocol/room-positions.js';
 import { AdmittedCalls, type AdmittedCaller, type AdmittedCallsOwner } from './admitted-calls.js';
 import type { PushOptions, PushOutcome } from './client-connection.js';
 import { PeerCalls, type CallablePeer, type PeerCallsOwner } from './peer-calls.js';
 import { PeerLiveness, type LivePeer } from './peer-liveness.js';
 import { PeerPushes, type PeerPushesOwner } from './peer-pushes.js';
 import { PushOperator } from './push.js';
-import type { SlowConsumerPolicy } from './push-queue.js';
-import type { ResumeSession } from './resume-sessions.js';
-import type { ConnectionStats } from './server-reports.js';
 import type { SilentPeers } from './silent-peers.js';
 
 /** What a peer tells the server it belongs to. */
@@ -40,8 +36,6 @@ export interface PeerOwner extends PeerPushesOwner, PeerCallsOwner, AdmittedCall
 
 /** While draining, a client that has not said anything yet gets this long to show what it is. */
 const UNKNOWN_PEER_GRACE_MS = 500;
-/** A client that leaves this much unread is sent no further answers, and nothing new is started for it. */
-const HOLD_BACK_BYTES = 1024 * 1024;
 
 /** The server's view of one client: its greeting and hello, what it sends, and how it leaves. */
 export class Peer implements AdmittedCaller, CallablePeer, ConnectionOwner, LivePeer {
@@ -51,16 +45,16 @@ export class Peer implements AdmittedCaller, CallablePeer, ConnectionOwner, Live
   accountId: string | undefined;
   isCallable = false;
   acknowledges = false;
-  isDraining = false;
   maxFrameBytes: number;
   lastActivityAt = this.connectedAt;
 
+  /** What it calls here. */
+  readonly calls: AdmittedCalls;
+  readonly pushes: PeerPushes;
+  readonly liveness: PeerLiveness;
   private readonly connection: Connection;
-  private readonly calls: AdmittedCalls;
-  private readonly pushes: PeerPushes;
   /** Made with the first call to the client. */
   private callsThere: PeerCalls | undefined;
-  private readonly liveness: PeerLiveness;
   private leaveTimer: NodeJS.Timeout | undefined;
 
   constructor(
@@ -79,15 +73,11 @@ export class Peer implements AdmittedCaller, CallablePeer, ConnectionOwner, Live
     );
     this.calls = new AdmittedCalls(this, this.connection, options, owner);
     this.pushes = new PeerPushes(this, this.connection, owner, options.maxSendQueueBytes);
-    this.liveness = new PeerLiveness(this, options, owner.silentPeers);
+    this.liveness = new PeerLiveness(this, this.connection, options, owner.silentPeers);
+    const { capabilities } = owner.dialects.v2;
+    const caps = options.takeOver ? [...capabilities, 'take_over'] : capabilities;
     this.connection.send(
-      owner.dialects.greeting({
-        conn_id: id,
-        caps: options.takeOver
-          ? [...owner.dialects.v2.capabilities, 'take_over']
-          : owner.dialects.v2.capabilities,
-        max_frame_bytes: options.maxFrameBytes,
-      }),
+      owner.dialects.greeting({ conn_id: id, caps, max_frame_bytes: options.maxFrameBytes }),
     );
   }
 
@@ -120,34 +110,9 @@ export class Peer implements AdmittedCaller, CallablePeer, ConnectionOwner, Live
     return this.connection.queuedBytes;
   }
 
-  get bytesTaken(): number {
-    return this.bytesSent - this.queuedBytes;
-  }
-
   /** Whether it leaves so much unread that it gets nothing more for now. */
   get isBackedUp(): boolean {
-    return this.connection.isOpen && this.connection.queuedBytes > HOLD_BACK_BYTES;
-  }
-
-  get hasPartialFrame(): boolean {
-    return this.connection.hasPartialFrame;
-  }
-
-  get isPaused(): boolean {
-    return this.calls.isPaused;
-  }
-
-  /** Whether no call of it runs or waits; some may when the connection is long gone. */
-  get isIdle(): boolean {
-    return this.calls.isIdle;
-  }
-
-  get runningCount(): number {
-    return this.calls.runningCount;
-  }
-
-  get waitingCount(): number {
-    return this.calls.waitingCount;
+    return isBackedUp(this.connection);
   }
 
   /** Calls to the client that it has not answered. */
@@ -156,28 +121,7 @@ export class Peer implements AdmittedCaller, CallablePeer, ConnectionOwner, Live
   }
 
   get isLeaving(): boolean {
-    return this.isDraining && this.calls.isIdle;
-  }
-
-  getStats(): ConnectionStats {
-    return Object.freeze({
-      id: this.id,
-      version: this.protocolVersion,
-      isUpgraded: this.isUpgraded,
-      clientName: this.clientName,
-      since: this.connectedAt,
-      lastActivity: this.lastActivityAt,
-      queuedBytes: this.queuedBytes + this.pushes.bytes,
-      queuedPushes: this.pushes.length,
-      rooms: Object.freeze([...this.rooms]),
-      accountId: this.accountId,
-      bytesReceived: this.bytesReceived,
-      bytesSent: this.bytesSent,
-      inFlight: this.runningCount,
-      queued: this.waitingCount,
-      pending: this.pendingThere,
-      roundTripMs: this.liveness.roundTripMs,
-    });
+    return this.calls.isDraining && this.calls.isIdle;
   }
 
   push(type: string, data: unknown, options?: PushOptions): PushOutcome {
@@ -210,34 +154,9 @@ export class Peer implements AdmittedCaller, CallablePeer, ConnectionOwner, Live
     this.pushes.leave(rooms);
   }
 
-  /** False if the push was dropped: by its policy, or because it cannot be sent to this client. */
-  offerPush(
-    frames: PushFrames,
-    policy: SlowConsumerPolicy,
-    key: string | undefined,
-    seq?: readonly RoomPosition[],
-  ): boolean {
-    return this.pushes.offer(frames.for(this.dialect), policy, key, seq);
-  }
-
-  /** Behind the pushes that wait. False if there is no room for it. */
-  offerAcked(frame: Frame): boolean {
-    return this.pushes.offer(frame, 'dropNewest', undefined, undefined);
-  }
-
-  /** A push to kept rooms that is not for it. */
-  skipPush(seq: readonly RoomPosition[], policy: SlowConsumerPolicy): void {
-    this.pushes.skip(seq, policy);
-  }
-
-  /** Set while its client may come back after a loss. */
-  get resumeSession(): ResumeSession | undefined {
-    return this.pushes.resume.currentSession;
-  }
-
   sendFrame(frame: Frame, type: MessageType, isOneOfMany = false): void {
     // A single large frame is never cut off, only what piles up behind it.
-    if (isOneOfMany && this.isOverfull()) return;
+    if (isOneOfMany && cutIfOverfull(this.connection, this.options.maxSendQueueBytes)) return;
     this.owner.counters.onSent(type);
     this.connection.send(frame);
   }
@@ -252,21 +171,16 @@ export class Peer implements AdmittedCaller, CallablePeer, ConnectionOwner, Live
     this.end();
   }
 
-  destroy(cause?: Error): void {
-    this.connection.destroy(cause);
-  }
-
   /**
    * Takes no more calls. An upgraded client is told, sends its next calls elsewhere and leaves once it has its
    * answers; so no call of it is ever cut off. A plain one is ended when it is idle.
    */
   drain(): void {
-    this.isDraining = true;
     const isUnknown = this.bytesReceived === 0;
     // One that has said nothing yet may be an upgraded client whose first requests are on their way.
     if (this.isUpgraded || isUnknown) this.notify('GOING_AWAY', 'The server is shutting down.');
-    if (this.isUpgraded) this.calls.refuseWaiting();
-    else if (isUnknown) this.leaveTimer = setTimeout(() => this.endIfDone(), UNKNOWN_PEER_GRACE_MS);
+    this.calls.drain();
+    if (isUnknown) this.leaveTimer = setTimeout(() => this.endIfDone(), UNKNOWN_PEER_GRACE_MS);
     else this.endIfDone();
   }
 
@@ -310,11 +224,8 @@ export class Peer implements AdmittedCaller, CallablePeer, ConnectionOwner, Live
 
   onEnd(): void {
     // One of ours never half-closes with calls pending, so it has gone; a plain one may wait for its answers.
-    if (this.isUpgraded || this.calls.isIdle) {
-      this.connection.end();
-      return;
-    }
-    this.liveness.onHalfOpen();
+    if (this.isUpgraded || this.calls.isIdle) this.connection.end();
+    else this.liveness.onHalfOpen();
   }
 
   onClose(cause: Error | undefined): void {
@@ -333,16 +244,12 @@ export class Peer implements AdmittedCaller, CallablePeer, ConnectionOwner, Live
 
   onCallSettled(): void {
     if (!this.connection.isOpen && this.calls.isIdle) this.owner.onIdle(this);
-    if (this.liveness.isHalfOpen || this.isDraining) this.endIfDone();
+    if (this.liveness.isHalfOpen || this.calls.isDraining) this.endIfDone();
   }
 
-  /** Whether the client leaves so much unread that it has to go; then it goes. */
-  private isOverfull(): boolean {
-    const { queuedBytes } = this.connection;
-    const { maxSendQueueBytes } = this.options;
-    if (queuedBytes <= maxSendQueueBytes) return false;
-    this.destroy(new SendQueueFullError(queuedBytes, maxSendQueueBytes));
-    return true;
+  private get madeCalls(): PeerCalls {
+    this.callsThere ??= new PeerCalls(this, this.options, this.owner);
+    return this.callsThere;
   }
 
   /** Ends the connection of a plain client that has all its answers. An upgraded one leaves by itself. */
@@ -368,11 +275,6 @@ export class Peer implements AdmittedCaller, CallablePeer, ConnectionOwner, Live
       return;
     }
     this.liveness.answer(body);
-  }
-
-  private get madeCalls(): PeerCalls {
-    this.callsThere ??= new PeerCalls(this, this.options, this.owner);
-    return this.callsThere;
   }
 
   private onHello(value: unknown): void {

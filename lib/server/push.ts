@@ -67,10 +67,10 @@ export class PushOperator {
     let recipients = 0;
     let dropped = 0;
     for (const peer of this.recipients(excepted)) {
-      if (peer.offerPush(frames, policy, key, seq)) recipients++;
+      if (peer.pushes.push(frames, policy, key, seq)) recipients++;
       else dropped++;
     }
-    if (seq !== undefined) for (const peer of excepted) peer.skipPush(seq, policy);
+    if (seq !== undefined) for (const peer of excepted) peer.pushes.skip(seq, policy);
     return { recipients, dropped };
   }
 
@@ -93,7 +93,10 @@ export class PushOperator {
   private exceptedSessions(excepted: ReadonlySet<Peer>): ReadonlySet<ResumeSession> {
     const sessions = new Set<ResumeSession>();
     if (this.exceptions.length === 0) return sessions;
-    for (const { resumeSession } of excepted) if (resumeSession !== undefined) sessions.add(resumeSession);
+    for (const { pushes } of excepted) {
+      const { currentSession } = pushes.resume;
+      if (currentSession !== undefined) sessions.add(currentSession);
+    }
     for (const session of this.source.kept.sessions.allAway())
       if (this.exceptions.some((target) => isAway(session, target))) sessions.add(session);
     return sessions;
