@@ -29,6 +29,7 @@ export interface CallOwner<C extends CallChannel> {
 const MORE = ',"more":true';
 const END = ',"end":true';
 const PACKET = ',"packet":true';
+const MORE_PACKET = MORE + PACKET;
 
 /**
  * One request or event on its way through the end that serves it: the only thing a handler answers through, and the only
@@ -98,28 +99,26 @@ export class IncomingCall<C extends CallChannel = CallChannel> implements Expiri
 
   /** The whole answer. @param isPacket whether `value` is the output of a custom serializer */
   respond(value: unknown, isPacket = false): void {
-    if (!this.isAnswered) this.conclude(() => this.encode(value, isPacket ? PACKET : ''));
+    if (!this.isAnswered) this.conclude(value, isPacket ? PACKET : '');
   }
 
   /** One value of a stream. A plain peer gets the last one only, as `lastValueFrom` would give it. */
   next(value: unknown, isPacket = false): void {
     if (this.isAnswered) return;
-    if (this.caller.isUpgraded)
-      this.transmit(() => this.encode(value, isPacket ? MORE + PACKET : MORE), true);
+    if (this.caller.isUpgraded) this.sendValue(value, isPacket ? MORE_PACKET : MORE, true);
     else this.heldValue = value;
   }
 
   /** The end of a stream, or of a handler without a value. */
   complete(): void {
     if (this.isAnswered) return;
-    const { isUpgraded } = this.caller;
-    const value = this.heldValue;
-    this.conclude(() => (isUpgraded ? this.encode(null, END) : this.encode(value, '')));
+    if (this.caller.isUpgraded) this.conclude(null, END);
+    else this.conclude(this.heldValue, '');
   }
 
   fail(failure: CallFailure): void {
     if (this.isAnswered) return;
-    this.conclude(() => this.encodeFailure(failure));
+    this.concludeWith(() => this.encodeFailure(failure));
     this.stop();
   }
 
@@ -127,7 +126,7 @@ export class IncomingCall<C extends CallChannel = CallChannel> implements Expiri
   failUnknown(): void {
     if (this.isAnswered) return;
     const { id, type } = this.message;
-    this.conclude(() => this.caller.dialect.unknownType(id, type));
+    this.concludeWith(() => this.caller.dialect.unknownType(id, type));
     this.stop();
   }
 
@@ -136,13 +135,14 @@ export class IncomingCall<C extends CallChannel = CallChannel> implements Expiri
     if (this.isAnswered) return;
     this.isRefused = true;
     const detail = { code, message: text, refused: true };
-    this.transmit(() => this.caller.dialect.failure(this.message.id, text, detail, Infinity), true);
+    if (this.isAwaited) this.send(this.caller.dialect.failure(this.message.id, text, detail, Infinity), true);
     this.end();
   }
 
   /** Sends the answer that waited for the caller to read. */
   release(): void {
-    if (this.unsent !== undefined) this.transmit(this.unsent);
+    const { unsent } = this;
+    if (unsent !== undefined) this.sendEncoded(unsent);
     if (this.state === 'answered') this.settle();
   }
 
@@ -186,35 +186,75 @@ export class IncomingCall<C extends CallChannel = CallChannel> implements Expiri
     }
   }
 
-  /** The last that is sent: at once, or when the caller has read what came before. */
-  private conclude(encode: () => Frame): void {
-    if (this.owner.isHeldBack && this.message.kind === 'request') {
-      this.state = 'answered';
-      this.answeredAt = performance.now();
-      this.heldValue = null;
-      this.unsent = encode;
-      this.owner.onAnswerWaits(this);
+  /** Whether anybody is told how it went. */
+  private get isAwaited(): boolean {
+    return this.message.kind === 'request';
+  }
+
+  /** Whether its last frame has to wait until the caller has read what came before. */
+  private get isHeldBack(): boolean {
+    return this.isAwaited && this.owner.isHeldBack;
+  }
+
+  private conclude(value: unknown, extras: string): void {
+    if (this.isHeldBack) {
+      this.holdBack(() => this.encode(value, extras));
       return;
     }
-    this.transmit(encode);
+    this.sendValue(value, extras, false);
     this.settle();
   }
 
-  /** What cannot be encoded becomes an error response; the connection lives. */
-  private transmit(encode: () => Frame, isOneOfMany = false): void {
-    if (this.message.kind === 'event') return;
+  private concludeWith(encode: () => Frame): void {
+    if (this.isHeldBack) {
+      this.holdBack(encode);
+      return;
+    }
+    this.sendEncoded(encode);
+    this.settle();
+  }
+
+  private holdBack(encode: () => Frame): void {
+    this.state = 'answered';
+    this.answeredAt = performance.now();
+    this.heldValue = null;
+    this.unsent = encode;
+    this.owner.onAnswerWaits(this);
+  }
+
+  private sendValue(value: unknown, extras: string, isOneOfMany: boolean): void {
+    if (!this.isAwaited) return;
+    let frame: Frame;
+    try {
+      frame = this.encode(value, extras);
+    } catch (error) {
+      this.onUnencodable(error as UnixSocketError);
+      return;
+    }
+    this.send(frame, isOneOfMany);
+  }
+
+  private sendEncoded(encode: () => Frame): void {
+    if (!this.isAwaited) return;
     let frame: Frame;
     try {
       frame = encode();
     } catch (error) {
-      const { message, code } = error as UnixSocketError;
-      this.caller.noteError(code);
-      frame = this.caller.dialect.failure(this.message.id, message, { code, message }, Infinity);
-      (this.shared ?? this.caller).sendFrame(frame, MessageType.Response, false);
-      this.end();
+      this.onUnencodable(error as UnixSocketError);
       return;
     }
+    this.send(frame, false);
+  }
+
+  private send(frame: Frame, isOneOfMany: boolean): void {
     (this.shared ?? this.caller).sendFrame(frame, MessageType.Response, isOneOfMany);
+  }
+
+  /** What cannot be encoded becomes an error response; the connection lives. */
+  private onUnencodable({ message, code }: UnixSocketError): void {
+    this.caller.noteError(code);
+    this.send(this.caller.dialect.failure(this.message.id, message, { code, message }, Infinity), false);
+    this.end();
   }
 
   private settle(): void {

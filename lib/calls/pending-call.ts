@@ -1,4 +1,5 @@
 import type { DeadlineLane, Expiring } from '../connection/deadlines.js';
+import type { FlushListener } from '../connection/send-queue.js';
 import type { Slotted } from '../connection/slots.js';
 import { RequestTimeoutError } from '../errors/call.errors.js';
 import { ConnectionLostError } from '../errors/connection.errors.js';
@@ -57,15 +58,16 @@ export interface CallHost<S> {
  * One request or event of ours, from the caller's `send` to its end. Ends exactly once.
  * @typeParam S the connection it is sent on, as its host knows it
  */
-export class PendingCall<S = unknown> implements Expiring, Slotted {
+export class PendingCall<S = unknown> implements Expiring, FlushListener, Slotted {
   slot = -1;
   lane: DeadlineLane | undefined;
   previous: Expiring | undefined;
   following: Expiring | undefined;
   expiresAt = 0;
   state: 'waiting' | 'sent' | 'settled' = 'waiting';
-  /** Set once by its host; kept however often it is sent. */
+  /** Set once by its host, as its number is; kept however often it is sent. */
   id = '';
+  number = 0;
   /** The connection it was sent on. */
   session: S | undefined;
   /** Whether any frame of the answer has come. */
@@ -129,6 +131,11 @@ export class PendingCall<S = unknown> implements Expiring, Slotted {
     this.failedAs = truth.delivery;
     this.host.noteFailure(truth);
     this.observer.error(truth);
+  }
+
+  /** Of an event that is all there is to hear. Lost with its connection, it hears of that from its host. */
+  onFlushed(error: Error | null | undefined): void {
+    if (!error) this.complete();
   }
 
   /** Ends it without telling the observer, who has gone. */

@@ -232,10 +232,7 @@ export class Calls implements CallHost<Session> {
       this.sentCount++;
       this.pendingCount++;
       if (!asPush && !session.isUpgraded) session.unanswered.add(id);
-      session.send(
-        frame,
-        kind === 'event' ? (error) => this.onEventFlushed(session, call, error) : undefined,
-      );
+      session.send(frame, kind === 'event' ? call : undefined);
       session.onCallMade();
     } catch (error) {
       call.fail(error as UnixSocketError);
@@ -259,16 +256,6 @@ export class Calls implements CallHost<Session> {
       if (this.repeat(call, false)) return;
     }
     call.fail(error);
-  }
-
-  private onEventFlushed(
-    session: Session,
-    call: PendingCall<Session>,
-    error: Error | null | undefined,
-  ): void {
-    // Lost with its connection, and perhaps on its way again on another one; or about to be, when the link hears that
-    // this one is closed. Sent again now, it would only go the same way.
-    if (call.session === session && !error) call.complete();
   }
 
   /** False if the call may not be sent again: too often, or part of its answer has been handed on. */

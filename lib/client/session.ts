@@ -4,7 +4,7 @@ import { ConnectionLostError, ConnectionRefusedByServerError } from '../errors/c
 import { cutIfOverfull, isBackedUp } from '../connection/unread.js';
 import { MalformedFrameError } from '../errors/protocol.errors.js';
 import { UnixSocketError } from '../errors/unix-socket.error.js';
-import type { Flushed } from '../connection/send-queue.js';
+import type { FlushListener } from '../connection/send-queue.js';
 import type { ResolvedLinkOptions } from '../options/client-options.js';
 import { endpointLabel } from '../options/endpoint.js';
 import { ACK, PACKAGE_NAME, REVERSE } from '../protocol/capabilities.js';
@@ -111,8 +111,8 @@ export class Session implements ServedChannel, ConnectionOwner, HandshakeOwner, 
     return this.served?.isIdle ?? true;
   }
 
-  send(frame: Frame, onFlushed?: Flushed): void {
-    this.connection.send(frame, onFlushed);
+  send(frame: Frame, listener?: FlushListener): void {
+    this.connection.send(frame, listener);
   }
 
   /** Says something that asks for no answer. @param id the call it is about, or empty */

@@ -4,7 +4,7 @@ import type { Dialect, Speaker } from '../protocol/dialect.js';
 import { FrameReader, type FrameSink } from '../protocol/frame-reader.js';
 import type { Frame } from '../protocol/frame-writer.js';
 import type { MessageBody } from '../protocol/message-body.js';
-import { SendQueue, type Flushed } from './send-queue.js';
+import { SendQueue, type FlushListener } from './send-queue.js';
 
 /** Hears what happens on a connection. `onClose` comes exactly once and last. */
 export interface ConnectionOwner {
@@ -81,11 +81,10 @@ export class Connection implements FrameSink, Speaker {
     return this.reader.hasPartialFrame;
   }
 
-  /** @param onFlushed called once the kernel has the frame, or with the error that prevented it */
-  send(frame: Frame, onFlushed?: Flushed): void {
+  send(frame: Frame, listener?: FlushListener): void {
     this.messagesSent++;
     this.bytesSent += frame.length;
-    this.queue.push(frame, onFlushed);
+    this.queue.push(frame, listener);
   }
 
   pause(): void {

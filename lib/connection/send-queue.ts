@@ -16,7 +16,12 @@ const LAST_GROUP_BYTES = 8 * 1024;
  */
 const LARGEST_TEXT_BYTES = 8 * 1024;
 
-export type Flushed = (error?: Error | null) => void;
+/** Hears once that the kernel has a frame, or of the error that prevented it. */
+export interface FlushListener {
+  onFlushed(error: Error | null | undefined): void;
+}
+
+type WriteCallback = (error?: Error | null) => void;
 
 /**
  * Writes the frames of one socket. The first of a turn goes out at once, so that a lone message waits for
@@ -29,7 +34,7 @@ export class SendQueue implements TurnListener {
   /** What goes before `text`: frames that came in bytes, and text that had to wait. */
   private parts: Buffer[] = [];
   private gatheredBytes = 0;
-  private callbacks: Flushed[] = [];
+  private listeners: FlushListener[] = [];
   /** In which the last frame was taken. */
   private turn = -1;
   private awaitsTurnEnd = false;
@@ -46,13 +51,12 @@ export class SendQueue implements TurnListener {
     return this.gatheredBytes + this.socket.writableLength;
   }
 
-  /** @param onFlushed called once the kernel has the frame, or with the error that prevented it */
-  push(frame: Frame, onFlushed?: Flushed): void {
+  push(frame: Frame, listener?: FlushListener): void {
     if (this.isClosed) {
-      onFlushed?.(new Error('The connection is closed'));
+      listener?.onFlushed(new Error('The connection is closed'));
       return;
     }
-    if (onFlushed !== undefined) this.callbacks.push(onFlushed);
+    if (listener !== undefined) this.listeners.push(listener);
     this.gather(frame);
     if (this.isBlocked) return;
     const turn = presentTurn();
@@ -77,7 +81,7 @@ export class SendQueue implements TurnListener {
   /** Hands everything gathered to the socket, drained or not. */
   flush(): void {
     if (this.gatheredBytes === 0) return;
-    const onFlushed = this.takeCallbacks();
+    const onFlushed = this.takeListeners();
     this.gatheredBytes = 0;
     let isAccepted: boolean;
     if (this.parts.length === 0) {
@@ -102,14 +106,14 @@ export class SendQueue implements TurnListener {
     this.text = '';
     this.parts = [];
     this.gatheredBytes = 0;
-    this.takeCallbacks()?.(error);
+    this.takeListeners()?.(error);
   }
 
   private gather(frame: Frame): void {
     this.gatheredBytes += frame.length;
     if (typeof frame === 'string') {
       this.text += frame;
-      if (this.text.length >= LARGEST_TEXT_BYTES) this.sealText();
+      if (this.isBlocked && this.text.length >= LARGEST_TEXT_BYTES) this.sealText();
       return;
     }
     const isSplit = frame instanceof SplitFrame;
@@ -125,7 +129,7 @@ export class SendQueue implements TurnListener {
     this.text = '';
   }
 
-  private writeParts(parts: readonly Buffer[], onFlushed: Flushed | undefined): boolean {
+  private writeParts(parts: readonly Buffer[], onFlushed: WriteCallback | undefined): boolean {
     this.socket.cork();
     let isAccepted = true;
     parts.forEach((part, index) => {
@@ -135,12 +139,12 @@ export class SendQueue implements TurnListener {
     return isAccepted;
   }
 
-  private takeCallbacks(): Flushed | undefined {
-    if (this.callbacks.length === 0) return undefined;
-    const callbacks = this.callbacks;
-    this.callbacks = [];
+  private takeListeners(): WriteCallback | undefined {
+    if (this.listeners.length === 0) return undefined;
+    const { listeners } = this;
+    this.listeners = [];
     return (error) => {
-      for (const callback of callbacks) callback(error);
+      for (const listener of listeners) listener.onFlushed(error);
     };
   }
 

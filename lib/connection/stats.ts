@@ -42,20 +42,34 @@ export class LatencyRecorder {
 
 /** Counts of messages by their type. */
 export class MessageCounter {
-  private readonly counts: Record<MessageType, number> = {
-    [MessageType.Heartbeat]: 0,
-    [MessageType.Request]: 0,
-    [MessageType.Response]: 0,
-    [MessageType.Push]: 0,
-    [MessageType.Error]: 0,
-  };
+  private heartbeat = 0;
+  private request = 0;
+  private response = 0;
+  private push = 0;
+  private error = 0;
 
   add(type: MessageType): void {
-    this.counts[type]++;
+    switch (type) {
+      case MessageType.Request:
+        this.request++;
+        return;
+      case MessageType.Response:
+        this.response++;
+        return;
+      case MessageType.Push:
+        this.push++;
+        return;
+      case MessageType.Heartbeat:
+        this.heartbeat++;
+        return;
+      case MessageType.Error:
+        this.error++;
+    }
   }
 
   snapshot(): MessageCounts {
-    return Object.freeze({ ...this.counts });
+    const { heartbeat, request, response, push, error } = this;
+    return Object.freeze({ heartbeat, request, response, push, error });
   }
 }
 

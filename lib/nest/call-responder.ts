@@ -51,8 +51,12 @@ export class CallResponder implements Observer<unknown> {
 
   /** @param result what the handler returned: a value, a promise or an Observable, also a promise of one */
   settle(result: unknown): void {
-    if (result instanceof Promise) result.then(this.onResult, this.onRejection);
-    else this.onResult(result);
+    if (!(result instanceof Promise)) this.onResult(result);
+    else
+      result.then(
+        (value) => this.onResult(value),
+        (error) => this.onRejection(error),
+      );
   }
 
   next(value: unknown): void {
@@ -60,7 +64,7 @@ export class CallResponder implements Observer<unknown> {
     this.held = value;
     if (this.isReleasePlanned) return;
     this.isReleasePlanned = true;
-    queueMicrotask(this.releasePlanned);
+    queueMicrotask(() => this.releasePlanned());
   }
 
   error(payload: unknown): void {
@@ -83,7 +87,7 @@ export class CallResponder implements Observer<unknown> {
     this.done();
   }
 
-  private readonly onResult = (result: unknown): void => {
+  private onResult(result: unknown): void {
     if (isObservable(result)) {
       this.subscribe(result);
     } else {
@@ -91,14 +95,14 @@ export class CallResponder implements Observer<unknown> {
       else this.replies.respond(this.call, result);
       this.done();
     }
-  };
+  }
 
-  private readonly onRejection = (error: unknown): void => {
+  private onRejection(error: unknown): void {
     // Nest's own handlers never reject, so this error passed no filter and its text is not for the caller.
     this.onUnexpected(error);
     this.replies.fail(this.call, undefined);
     this.done();
-  };
+  }
 
   private subscribe(result: Observable<unknown>): void {
     if (this.call.isSettled) {
@@ -128,8 +132,8 @@ export class CallResponder implements Observer<unknown> {
     onDone?.();
   }
 
-  private readonly releasePlanned = (): void => {
+  private releasePlanned(): void {
     this.isReleasePlanned = false;
     if (this.held !== NOTHING) this.release();
-  };
+  }
 }

@@ -9,7 +9,7 @@ import {
   type TcpClientOptions,
   type WritePacket,
 } from '@nestjs/microservices';
-import { AsyncSubject, Observable, type Observer } from 'rxjs';
+import { Observable, type Observer } from 'rxjs';
 import { HandlerFailure } from '../calls/handler-failure.js';
 import type { RequestHandlerFunction } from '../calls/request-handler-registry.js';
 import { Link } from '../client/link.js';
@@ -26,6 +26,7 @@ import type { Metadata } from '../protocol/guards.js';
 import type { Payload } from '../protocol/payload.js';
 import { UnixSocketClientHandlers } from './unix-socket.client-handlers.js';
 import { AnswerObserver } from './answer-observer.js';
+import { EventOutcome } from './event-outcome.js';
 import { unexploredClasses } from './decorators/handler-metadata.js';
 import { pushFilter } from './push-filter.js';
 import { PushObservable } from './push-observable.js';
@@ -210,19 +211,12 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
   override emit<TResult = any, TInput = any>(pattern: any, data: TInput): Observable<TResult> {
     if (pattern === undefined || pattern === null || data === undefined)
       return super.emit(pattern, undefined as TInput);
-    const outcome = new AsyncSubject<TResult>();
+    const outcome = new EventOutcome<TResult>();
     try {
       const { type, payload, options } = this.prepare('event', pattern, data);
       // An acknowledged event is a request: its handlers run as those of any event, and the answer is null.
       const transmit = data instanceof UnixSocketRecord && data.options.ack === true ? 'call' : 'emit';
-      this.link[transmit](type, payload, options, {
-        next: () => undefined,
-        error: (error) => outcome.error(error),
-        complete: () => {
-          outcome.next(undefined as TResult);
-          outcome.complete();
-        },
-      });
+      this.link[transmit](type, payload, options, outcome);
     } catch (error) {
       outcome.error(error);
     }

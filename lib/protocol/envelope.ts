@@ -24,9 +24,9 @@ export function encodeRequest(
   maxFrameBytes: number,
 ): Frame {
   return encodeFrame(
-    `{"msg_type":"request","request_id":"${id}","data":{"type":${typeJson(type)},"data":`,
+    `{"msg_type":"request","request_id":"${id}${innerHead(type)}`,
     payload,
-    `},${trailer(extras)}`,
+    innerTrailer(extras),
     maxFrameBytes,
   );
 }
@@ -39,21 +39,16 @@ export function encodePush(
   maxFrameBytes: number,
 ): Frame {
   return encodeFrame(
-    `{"msg_type":"push","request_id":"${id}","data":{"type":${typeJson(type)},"data":`,
+    `{"msg_type":"push","request_id":"${id}${innerHead(type)}`,
     payload,
-    `},${trailer(extras)}`,
+    innerTrailer(extras),
     maxFrameBytes,
   );
 }
 
 /** @param id the request's id, whatever it was: it goes back unchanged */
 export function encodeResponse(id: unknown, payload: Payload, extras: string, maxFrameBytes: number): Frame {
-  return encodeFrame(
-    `{"msg_type":"response","request_id":${idJson(id)},"data":`,
-    payload,
-    `,${trailer(extras)}`,
-    maxFrameBytes,
-  );
+  return encodeFrame(responseHead(id), payload, trailer(extras), maxFrameBytes);
 }
 
 /** A failed response. An empty text would read as success, so it never goes out. */
@@ -67,12 +62,7 @@ export function encodeFailure(id: unknown, text: string, detail: unknown, maxFra
 }
 
 export function encodeHeartbeat(extras: string): Frame {
-  return encodeFrame(
-    '{"msg_type":"heartbeat","request_id":"","data":',
-    NO_JSON,
-    `,${trailer(extras)}`,
-    Infinity,
-  );
+  return encodeFrame('{"msg_type":"heartbeat","request_id":"","data":', NO_JSON, trailer(extras), Infinity);
 }
 
 /**
@@ -88,8 +78,39 @@ export function encodeNotice(id: string, text: string, detail: { readonly code: 
   );
 }
 
+/** The end of nearly every message, made once a millisecond; and of those whose data is within `data`. */
+let trailedTimestamp = '';
+let bareTrailer = '';
+let bareInnerTrailer = '';
+
 function trailer(extras: string): string {
-  return `"timestamp":"${now()}","error":null${extras}}`;
+  refreshTrailers();
+  return extras === '' ? bareTrailer : `,"timestamp":"${trailedTimestamp}","error":null${extras}}`;
+}
+
+function innerTrailer(extras: string): string {
+  refreshTrailers();
+  return extras === '' ? bareInnerTrailer : `},"timestamp":"${trailedTimestamp}","error":null${extras}}`;
+}
+
+function refreshTrailers(): void {
+  const timestamp = now();
+  if (timestamp === trailedTimestamp) return;
+  trailedTimestamp = timestamp;
+  bareTrailer = `,"timestamp":"${timestamp}","error":null}`;
+  bareInnerTrailer = `}${bareTrailer}`;
+}
+
+/** The head of the last answer: the values of a stream all have the same. */
+let answeredId = '';
+let answeredHead = '{"msg_type":"response","request_id":"","data":';
+
+function responseHead(id: unknown): string {
+  if (id === answeredId) return answeredHead;
+  if (!isPlainId(id)) return `{"msg_type":"response","request_id":${idJson(id)},"data":`;
+  answeredId = id;
+  answeredHead = `{"msg_type":"response","request_id":"${id}","data":`;
+  return answeredHead;
 }
 
 export function now(): string {
@@ -101,20 +122,25 @@ const ANY_VALUE: JsonRules = { hasTags: false, isExact: true };
 /** Ids of our own and UUIDs need no escaping, which is worth knowing on every single answer. */
 const PLAIN_ID = /^[\w-]{1,64}$/;
 
+function isPlainId(id: unknown): id is string {
+  return typeof id === 'string' && PLAIN_ID.test(id);
+}
+
 export function idJson(id: unknown): string {
   // Whatever could be read can be sent back.
-  return typeof id === 'string' && PLAIN_ID.test(id) ? `"${id}"` : asciiJson(id, MAX_DEPTH, ANY_VALUE);
+  return isPlainId(id) ? `"${id}"` : asciiJson(id, MAX_DEPTH, ANY_VALUE);
 }
 
 /** An application has few patterns; their JSON form is kept. Bounded, since callers may make patterns up. */
-const typeJsonCache = new Map<string, string>();
+const innerHeadCache = new Map<string, string>();
 const CACHED_TYPES = 1_000;
 
-export function typeJson(type: string): string {
-  let json = typeJsonCache.get(type);
-  if (json === undefined) {
-    json = asciiJson(type);
-    if (typeJsonCache.size < CACHED_TYPES) typeJsonCache.set(type, json);
+/** From the end of the id to the payload. */
+function innerHead(type: string): string {
+  let head = innerHeadCache.get(type);
+  if (head === undefined) {
+    head = `","data":{"type":${asciiJson(type)},"data":`;
+    if (innerHeadCache.size < CACHED_TYPES) innerHeadCache.set(type, head);
   }
-  return json;
+  return head;
 }

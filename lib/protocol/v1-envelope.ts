@@ -1,10 +1,10 @@
-import { typeJson, idJson } from './envelope.js';
+import { idJson } from './envelope.js';
 import { asciiJson, encodeTextFrame, type Frame } from './frame-writer.js';
 
 /** Version 1's messages: no timestamps, no errors of their own, and a push has no id. */
 
 export function encodeV1Request(id: string, type: string, json: string, maxFrameBytes: number): Frame {
-  return encodeTextFrame(`{"type":${typeJson(type)},"request_id":"${id}","data":`, json, '}', maxFrameBytes);
+  return encodeTextFrame(`{"type":${asciiJson(type)},"request_id":"${id}","data":`, json, '}', maxFrameBytes);
 }
 
 /**
@@ -43,7 +43,7 @@ export function encodeV1Push(
   maxFrameBytes: number,
 ): Frame {
   return encodeTextFrame(
-    `{"type":${typeJson(type)},"account_id":${asciiJson(accountId)},"data":`,
+    `{"type":${asciiJson(type)},"account_id":${asciiJson(accountId)},"data":`,
     json,
     `${extras}}`,
     maxFrameBytes,

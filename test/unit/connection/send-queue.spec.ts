@@ -76,7 +76,7 @@ describe('SendQueue', () => {
     far.pause();
     const flushed: number[] = [];
     for (const [i, frame] of frames.entries()) {
-      queue.push(frame, (error) => flushed.push(error ? -1 : i));
+      queue.push(frame, { onFlushed: (error) => flushed.push(error ? -1 : i) });
       if (i % 50 === 0) await new Promise(setImmediate);
     }
     // The kernel took some of it, on Linux about 200 kB.
@@ -123,13 +123,14 @@ describe('SendQueue', () => {
     far.pause();
     queue.push(Buffer.alloc(4 * MIB));
     const errors: unknown[] = [];
-    queue.push('waiting', (error) => errors.push(error));
-    queue.push(Buffer.from('waiting too'), (error) => errors.push(error));
+    const listener = { onFlushed: (error: unknown) => errors.push(error) };
+    queue.push('waiting', listener);
+    queue.push(Buffer.from('waiting too'), listener);
     const reason = new Error('gone');
     queue.close(reason);
     queue.close(new Error('again'));
     expect(errors).toEqual([reason, reason]);
-    queue.push('late', (error) => errors.push(error));
+    queue.push('late', listener);
     expect(errors[2]).toBeInstanceOf(Error);
     expect(queue.queuedBytes).toBe(near.writableLength);
     near.destroy();
@@ -140,7 +141,7 @@ describe('SendQueue', () => {
   it('reports the error of a write that failed', async () => {
     near.on('error', () => {});
     far.pause();
-    const outcome = new Promise((resolve) => queue.push(Buffer.alloc(4 * MIB), resolve));
+    const outcome = new Promise((resolve) => queue.push(Buffer.alloc(4 * MIB), { onFlushed: resolve }));
     far.destroy();
     // Not an Error of this realm: jest runs tests in one of their own.
     expect(await outcome).toMatchObject({ code: expect.stringMatching(/EPIPE|ECONNRESET/) });
