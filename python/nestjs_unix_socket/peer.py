@@ -7,7 +7,7 @@ import os
 from typing import Any, Literal, Protocol
 
 from . import v1
-from .call_queue import ALL_KINDS, REQUESTS, CallQueue
+from .admitted_calls import AdmittedCalls, CallRunner
 from .codec import decode_json, encode_json
 from .connection import Connection
 from .context import ClientConnection
@@ -15,38 +15,28 @@ from .envelope import (
     NO_LIMIT,
     failure_frame,
     greeting_frame,
-    heartbeat_frame,
     notice_frame,
     response_frame,
 )
 from .errors import (
-    FrameTimeoutError,
     FrameTooLargeError,
     MalformedFrameError,
-    PeerSilentError,
     SendQueueFullError,
     UnixSocketError,
 )
 from .incoming import IncomingCall
-from .liveness import BeatLimiter, Liveness
 from .messages import check_message
+from .peer_liveness import PeerLiveness
 from .peer_options import PeerOptions, SlowConsumerPolicy
 from .push_frames import PushFrames
 
-HALF_OPEN_BEAT = 0.5
-"""A plain client that has ended its side is written to this often, to find out whether it is still there."""
 UNKNOWN_PEER_GRACE = 0.5
 """While draining, a client that has not said anything yet gets this long to show what it is."""
-SHUTTING_DOWN = "The server is shutting down; the call was not started."
 LONGEST_ERROR_TEXT = 16_384
-LONGEST_DEADLINE_MS = 10**9
 
 
-class PeerOwner(Protocol):
+class PeerOwner(CallRunner, Protocol):
     def on_peer_open(self, peer: Peer) -> None: ...
-
-    def run(self, call: IncomingCall, connection: ClientConnection) -> None:
-        """Starts the handler."""
 
     def on_message(self) -> None: ...
 
@@ -71,13 +61,9 @@ class Peer:
         self._options = options
         self._owner = owner
         self._socket = Connection(self, options.max_frame_bytes)
-        self._liveness = Liveness(self, options.heartbeat_interval, options.heartbeat_timeout, options.frame_timeout)
-        self._limiter = BeatLimiter()
-        self._probes = 0
-        self._queue = CallQueue(self, options.max_concurrent, options.max_queued, options.max_queued_bytes)
-        self._is_draining = False
-        self._is_half_open = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._liveness = PeerLiveness(self, self._socket, options)
+        self._calls = AdmittedCalls(self, self._socket, options, owner)
+        self._grace_timer: asyncio.TimerHandle | None = None
         self._writable: asyncio.Future[None] | None = None
 
     @property
@@ -85,20 +71,12 @@ class Peer:
         return self._socket
 
     @property
-    def bytes_received(self) -> int:
-        return self._socket.bytes_received
-
-    @property
-    def has_partial_frame(self) -> bool:
-        return self._socket.has_partial_frame
-
-    @property
     def is_idle(self) -> bool:
-        return self._queue.is_idle
+        return self._calls.queue.is_idle
 
     @property
     def pending(self) -> int:
-        return self._queue.pending
+        return self._calls.queue.pending
 
     # --- sending
 
@@ -159,22 +137,18 @@ class Peer:
 
     def drain(self) -> None:
         """Takes no more calls. An upgraded client is told and leaves once it has its answers."""
-        self._is_draining = True
         is_unknown = self._socket.bytes_received == 0
         if self.is_upgraded or is_unknown:
             self._socket.send(notice_frame("", "The server is shutting down.", "GOING_AWAY"))
-        if self.is_upgraded:
-            # It leaves by itself; if it does not, the drain timeout ends it. Events could not go elsewhere.
-            for call in self._queue.take_waiting(REQUESTS):
-                call.refuse("DRAINING", SHUTTING_DOWN)
-        elif is_unknown:
-            self._timer = asyncio.get_running_loop().call_later(UNKNOWN_PEER_GRACE, self._end_if_done)
+        self._calls.drain()
+        if is_unknown:
+            self._grace_timer = asyncio.get_running_loop().call_later(UNKNOWN_PEER_GRACE, self._end_if_done)
         else:
             self._end_if_done()
 
     def abort(self) -> int:
         """Cancels what runs and ends the connection. Returns how many calls that were."""
-        cancelled = self._queue.cancel(ALL_KINDS)
+        cancelled = self._calls.cancel_all()
         self._socket.end()
         return cancelled
 
@@ -192,7 +166,7 @@ class Peer:
         self._owner.on_error(cause.code)
         self._socket.destroy(cause)
 
-    # --- called by the connection and by liveness
+    # --- called by the connection
 
     def on_open(self) -> None:
         self._liveness.start()
@@ -213,69 +187,38 @@ class Peer:
         # One of ours never half-closes with calls pending, so it has gone; a plain one may wait for its answers.
         if self.is_upgraded or self.is_idle:
             self._socket.end()
-            return
-        self._is_half_open = True
-        self._liveness.stop()
-        self._beat_half_open()
+        else:
+            self._liveness.on_half_open()
 
     def on_writable(self) -> None:
         if self._writable is not None:
             self._writable.set_result(None)
             self._writable = None
-        self._queue.pump()
+        self._calls.queue.pump()
 
     def on_closed(self, cause: BaseException | None) -> None:
         self._liveness.stop()
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._grace_timer is not None:
+            self._grace_timer.cancel()
         if self._writable is not None:
             self._writable.set_result(None)
             self._writable = None
-        # Nobody ever waited for the events.
-        self._queue.cancel(REQUESTS)
+        self._calls.on_closed()
         self._owner.on_peer_closed(self, cause)
-
-    def silence_limit(self) -> float:
-        if self._options.accepts_v1 and (self.version == "v1" or self.bytes_received == 0):
-            # Clients of the first version never beat, and those that only listen never say anything.
-            return 0
-        return self._options.heartbeat_timeout
-
-    def beat(self) -> None:
-        if self.is_upgraded:
-            self._probes += 1
-            self._socket.send(heartbeat_frame(f',"probe":{self._probes}'))
-
-    def on_silent(self, limit: float) -> None:
-        self.destroy(PeerSilentError(f"client {self.id}", limit))
-
-    def on_stuck_frame(self, limit: float) -> None:
-        self.destroy(FrameTimeoutError(limit))
-
-    # --- called by the queue
-
-    @property
-    def is_blocked(self) -> bool:
-        return self._socket.is_blocked
-
-    def run(self, call: IncomingCall) -> None:
-        self._owner.run(call, self.connection)
-
-    def pause(self) -> None:
-        self._socket.pause()
-
-    def resume(self) -> None:
-        self._socket.resume()
 
     # --- called by calls
 
     def on_settled(self, call: IncomingCall) -> None:
-        self._queue.on_settled(call)
+        self._calls.queue.on_settled(call)
 
     def on_finished(self, call: IncomingCall) -> None:
-        self._queue.on_finished(call)
-        if self._is_half_open or self._is_draining:
+        self._calls.queue.on_finished(call)
+        if self._liveness.is_half_open or self._calls.is_draining:
             self._end_if_done()
+
+    def on_overload(self) -> None:
+        self._owner.on_error("OVERLOADED")
+        self._check_queue()
 
     # --- private
 
@@ -297,16 +240,13 @@ class Peer:
             body = check_message(value)
         kind = body["msg_type"]
         if kind == "request":
-            self._on_call("request", body, size)
+            self._calls.receive("request", body, size)
         elif kind == "heartbeat":
             self._on_heartbeat(body)
         elif kind == "push":
-            self._on_call("event", body, size)
+            self._calls.receive("event", body, size)
         elif kind == "error" and self.is_upgraded:
-            call = self._queue.find(body["request_id"])
-            if call is not None:
-                # One that waits is thrown away when its turn comes.
-                call.cancel()
+            self._calls.cancel(body["request_id"])
 
     def _tell_version(self, value: Any) -> Literal["v1", "v2"]:
         if not self._options.accepts_v1:
@@ -315,42 +255,11 @@ class Peer:
             return "v1"
         return "v2"
 
-    def _on_call(self, kind: Literal["request", "event"], body: dict[str, Any], size: int) -> None:
-        data = body["data"]
-        if type(data) is dict:
-            request_type = data.get("type")
-            payload = data.get("data", {})
-        else:
-            request_type, payload = None, {}
-        meta = body.get("meta")
-        if meta is not None and not (type(meta) is dict and all(type(text) is str for text in meta.values())):
-            meta = None
-        call = IncomingCall(self, kind, body["request_id"], request_type, payload, meta, size)
-        self._queue.add(call)
-        if kind == "request":
-            if self._is_draining:
-                call.refuse("DRAINING", SHUTTING_DOWN)
-                return
-            deadline_ms = body.get("deadline_ms")
-            if type(deadline_ms) is int and 0 <= deadline_ms < LONGEST_DEADLINE_MS:
-                if deadline_ms == 0:
-                    call.refuse("DEADLINE_EXCEEDED", "The caller's deadline had passed; the call was not started.")
-                    return
-                call.deadline = asyncio.get_running_loop().call_later(deadline_ms / 1000, call.cancel)
-        if not self._queue.submit(call, may_refuse=self.is_upgraded):
-            self._owner.on_error("OVERLOADED")
-            call.refuse("OVERLOADED", "The server has no room for more calls of this connection; it was not started.")
-            self._check_queue()
-
     def _check_queue(self) -> None:
         queued = self._socket.queued_bytes
         limit = self._options.max_send_queue_bytes
         if queued > limit + self.max_frame_bytes:
             self.destroy(SendQueueFullError(queued, limit))
-
-    def _beat_half_open(self) -> None:
-        self._socket.send(heartbeat_frame())
-        self._timer = asyncio.get_running_loop().call_later(HALF_OPEN_BEAT, self._beat_half_open)
 
     def _end_if_done(self) -> None:
         if not self.is_upgraded and self.is_idle:
@@ -359,14 +268,7 @@ class Peer:
     def _on_heartbeat(self, body: dict[str, Any]) -> None:
         if "hello" in body and not self.is_upgraded:
             self._upgrade(body["hello"])
-        if "probe_ack" in body:
-            return
-        # One that does not read its answers would pile them up.
-        if not self._limiter.admit() or self._socket.is_blocked:
-            return
-        probe = body.get("probe")
-        is_probe = type(probe) is int and probe >= 0
-        self._socket.send(heartbeat_frame(f',"probe_ack":{probe}' if is_probe else ""))
+        self._liveness.on_heartbeat(body)
 
     def _upgrade(self, hello: Any) -> None:
         if not isinstance(hello, dict) or not isinstance(hello.get("name"), str):
@@ -379,5 +281,5 @@ class Peer:
         limit = hello.get("max_frame_bytes")
         if type(limit) is int and limit > 0:
             self.max_frame_bytes = min(self.max_frame_bytes, limit)
-        if self._is_draining:
+        if self._calls.is_draining:
             self._socket.send(notice_frame("", "The server is shutting down.", "GOING_AWAY"))

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-import sys
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Literal
 
 from .codec import encode_json
 from .context import ClientConnection, PushOutcome, RequestContext
-from .endpoint import Endpoint, parse_endpoint
+from .endpoint import parse_endpoint
 from .envelope import UNKNOWN_REQUEST_TYPE, extra
-from .errors import AddressInUseError, UnixSocketError
+from .errors import UnixSocketError
 from .frames import MAX_FRAME_BYTES
 from .incoming import IncomingCall
+from .listener import Listener
 from .messages import MessageBody, MessageType
 from .peer import Peer
 from .peer_options import PeerOptions, SlowConsumerPolicy
 from .push_frames import PushFrames
 from .registry import Handler, RequestHandlerRegistry
-from .socket_file import SocketFile
 
 _MIB = 1024 * 1024
 _NO_META: Mapping[str, str] = {}
@@ -63,7 +61,7 @@ class SocketServer:
             raise ValueError(f"handling is {handling!r}; expected 'concurrent' or 'sequential'")
         if not protocols or not set(protocols) <= {"v1", "v2"}:
             raise ValueError(f"protocols is {protocols!r}; expected 'v2', 'v1' or both")
-        self._endpoint = parse_endpoint(socket_path)
+        self._listener = Listener(parse_endpoint(socket_path), mode, backlog, self._accept)
         self.socket_path = os.fspath(socket_path)
         self.account_id = account_id
         self._versions = frozenset(protocols)
@@ -83,12 +81,8 @@ class SocketServer:
         self._max_connections = max_connections
         self._slow_consumers: SlowConsumerPolicy = slow_consumers
         self._drain_timeout = drain_timeout
-        self._backlog = backlog
-        self._mode = mode
         self._registry = RequestHandlerRegistry()
         self._peers: dict[str, Peer] = {}
-        self._listener: asyncio.AbstractServer | None = None
-        self._file: SocketFile | None = None
         self._stopped: asyncio.Future[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._lingering: set[Peer] = set()
@@ -110,31 +104,15 @@ class SocketServer:
 
     async def listen(self) -> None:
         """Returns once clients can connect. Raises AddressInUseError, PathTooLongError, OSError."""
-        if self._listener is not None:
-            return
-        loop = asyncio.get_running_loop()
-        endpoint = self._endpoint
-        if endpoint.path is None:
-            try:
-                self._listener = await loop.create_server(
-                    self._accept, endpoint.host, endpoint.port, backlog=self._backlog
-                )
-            except OSError as error:
-                raise AddressInUseError(str(endpoint), str(error)) from error
-        else:
-            self._file = SocketFile(endpoint.path, self._mode, self._backlog)
-            # From 3.13 on asyncio would remove a path by itself, and not ask whose it is.
-            options: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
-            self._listener = await loop.create_unix_server(
-                self._accept, sock=self._file.socket, backlog=self._backlog, **options
-            )
-        self._stopped = loop.create_future()
+        if not self._listener.is_open:
+            await self._listener.open()
+            self._stopped = asyncio.get_running_loop().create_future()
 
     async def stop(self, drain_timeout: float | None = None) -> None:
         """Gives up the address, tells upgraded clients, waits at most `drain_timeout` for running requests, cancels
         the rest, and ends every connection. Idempotent."""
         if self._stopping is None:
-            if self._listener is None:
+            if not self._listener.is_open:
                 return
             limit = self._drain_timeout if drain_timeout is None else drain_timeout
             self._stopping = asyncio.get_running_loop().create_task(self._stop(limit))
@@ -152,13 +130,7 @@ class SocketServer:
     @property
     def address(self) -> str | None:
         """Where it listens, with the real port; None when it does not."""
-        if self._listener is None:
-            return None
-        if self._endpoint.path is not None:
-            return self._endpoint.path
-        sockets: tuple[socket.socket, ...] = tuple(getattr(self._listener, "sockets", ()))
-        host, port = sockets[0].getsockname()[:2]
-        return str(Endpoint(host=host, port=port))
+        return self._listener.address
 
     # --- handlers
 
@@ -293,12 +265,7 @@ class SocketServer:
         return Peer(self._options, self).socket
 
     async def _stop(self, drain_timeout: float) -> None:
-        listener, self._listener = self._listener, None
-        if self._file is not None:
-            self._file.remove()
-            self._file = None
-        assert listener is not None
-        listener.close()
+        self._listener.close()
         # Connections that were accepted but not yet made are turned away as they come.
         peers = list(self._peers.values())
         for peer in peers:
@@ -317,7 +284,7 @@ class SocketServer:
         while any(not peer.is_idle for peer in remaining) and loop.time() < give_up_at + 1:
             await asyncio.sleep(_POLL / 10)
         self._lingering.clear()
-        await listener.wait_closed()
+        await self._listener.wait_closed()
         self._stopping = None
         if self._stopped is not None and not self._stopped.done():
             self._stopped.set_result(None)
