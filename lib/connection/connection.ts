@@ -16,17 +16,20 @@ export interface ConnectionOwner {
   onClose(cause: Error | undefined): void;
   /** What was queued for a peer that had stopped reading has been taken. */
   onDrain?(): void;
+  /** Whether other connections wait for their turn while this one is read. @default false */
+  readonly hasNeighbours?: boolean;
 }
 
 /** After our end the peer gets this long to end too: some peers never do. */
 const END_GRACE_MS = 250;
 /**
- * A peer that leaves more than this unread, and goes on sending, is read this slowly: so many bytes before every other
- * connection gets its turn. Left to itself, a socket with a lot to read is read 32 times in a row, and all its messages
- * hold up everybody's.
+ * A peer with neighbours that leaves more than this unread, and goes on sending, is read this slowly until it reads: so
+ * many bytes, then a break. Left to itself, a socket with a lot to read is read 32 times in a row, and all its messages
+ * hold up everybody's; without the break they would still take part in every turn.
  */
 const UNREAD_BYTES = 1024 * 1024;
 const UNREAD_BYTES_PER_TURN = 8 * 1024;
+const UNREAD_BREAK_MS = 1;
 /** How long what is queued may take to leave once the end was decided. */
 const FLUSH_TIMEOUT_MS = 5_000;
 
@@ -47,8 +50,8 @@ export class Connection implements FrameSink, Speaker {
   private graceTimer: NodeJS.Timeout | undefined;
   /** Whether the owner wants nothing read for now. */
   private isPaused = false;
-  private nextTurn: NodeJS.Immediate | undefined;
-  /** What has come and is read in the next turn. */
+  private breakTimer: NodeJS.Timeout | undefined;
+  /** What has come and is read after a break. */
   private rest: Buffer | undefined;
 
   constructor(
@@ -65,7 +68,7 @@ export class Connection implements FrameSink, Speaker {
     socket.on('end', this.onEnd);
     socket.on('error', this.onError);
     socket.on('close', this.onClose);
-    if (owner.onDrain !== undefined) socket.on('drain', () => owner.onDrain?.());
+    socket.on('drain', this.onDrain);
   }
 
   get isOpen(): boolean {
@@ -95,7 +98,7 @@ export class Connection implements FrameSink, Speaker {
   resume(): void {
     this.isPaused = false;
     if (this.rest === undefined) this.socket.resume();
-    else this.planTurn();
+    else this.takeBreak();
   }
 
   /** Sends what is queued, ends our side, and closes soon after whether or not the peer ends its own. */
@@ -131,7 +134,8 @@ export class Connection implements FrameSink, Speaker {
   private read(chunk: Buffer): void {
     // Of a large frame only copies are made, which hold up nobody.
     const end = Math.max(UNREAD_BYTES_PER_TURN, this.reader.missingBytes);
-    const isAll = chunk.length <= end || this.queue.queuedBytes <= UNREAD_BYTES;
+    const isAll =
+      chunk.length <= end || this.owner.hasNeighbours !== true || this.queue.queuedBytes <= UNREAD_BYTES;
     try {
       this.reader.push(isAll ? chunk : chunk.subarray(0, end));
     } catch (error) {
@@ -141,19 +145,22 @@ export class Connection implements FrameSink, Speaker {
     if (isAll || this.state !== 'open') return;
     this.rest = chunk.subarray(end);
     this.socket.pause();
-    this.planTurn();
+    this.takeBreak();
   }
 
-  private planTurn(): void {
-    this.nextTurn ??= setImmediate(() => {
-      this.nextTurn = undefined;
-      const { rest } = this;
-      if (this.isPaused || rest === undefined) return;
-      this.rest = undefined;
-      this.read(rest);
-      if (this.rest === undefined && !this.isPaused) this.socket.resume();
-    });
+  private takeBreak(): void {
+    this.breakTimer ??= setTimeout(this.readRest, UNREAD_BREAK_MS);
   }
+
+  private readonly readRest = (): void => {
+    clearTimeout(this.breakTimer);
+    this.breakTimer = undefined;
+    const { rest } = this;
+    if (this.isPaused || rest === undefined) return;
+    this.rest = undefined;
+    this.read(rest);
+    if (this.rest === undefined && !this.isPaused) this.socket.resume();
+  };
 
   private destroyAfter(delayMs: number): void {
     clearTimeout(this.graceTimer);
@@ -163,6 +170,11 @@ export class Connection implements FrameSink, Speaker {
   private readonly onData = (chunk: Buffer): void => {
     this.bytesReceived += chunk.length;
     this.read(chunk);
+  };
+
+  private readonly onDrain = (): void => {
+    this.owner.onDrain?.();
+    this.readRest();
   };
 
   private readonly onEnd = (): void => {
@@ -177,7 +189,7 @@ export class Connection implements FrameSink, Speaker {
   private readonly onClose = (): void => {
     this.state = 'closed';
     clearTimeout(this.graceTimer);
-    clearImmediate(this.nextTurn);
+    clearTimeout(this.breakTimer);
     this.reader.stop();
     this.queue.close(this.cause ?? new ConnectionLostError(this.label));
     this.owner.onClose(this.cause);

@@ -40,6 +40,7 @@ const UNKNOWN_PEER_GRACE_MS = 500;
 /** The server's view of one client: its greeting and hello, what it sends, and how it leaves. */
 export class Peer implements AdmittedCaller, CallablePeer, ConnectionOwner, LivePeer {
   readonly connectedAt = Date.now();
+  readonly hasNeighbours = true;
   isUpgraded = false;
   clientName: string | undefined;
   accountId: string | undefined;

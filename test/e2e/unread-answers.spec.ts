@@ -73,6 +73,23 @@ describe('An answer that its caller has not read so far as to be sent', () => {
     expect(mostInOneTurn).toBeLessThan(30);
   });
 
+  it('lets turns pass in which such a caller is not read at all, until it reads', async () => {
+    const server = await listen();
+    const socket = await connectUnread(server, ...blobs(5));
+    await untilHeld(server, 5);
+    const flood = Array.from({ length: 500 }, (_, n) => request(`f${n}`, 'blob', 'x'.repeat(KIB)));
+    const before = server.getStats().messagesReceived;
+    socket.write(Buffer.concat(flood));
+    const received = (): number => server.getStats().messagesReceived - before;
+    let turns = 0;
+    let turnsRead = 0;
+    for (let seen = 0; received() < flood.length; turns++, seen = received()) {
+      await new Promise(setImmediate);
+      if (received() > seen) turnsRead++;
+    }
+    expect(turns).toBeGreaterThan(2 * turnsRead);
+  });
+
   it('is dropped when the caller cancels, and the slot is free', async () => {
     const server = await listen();
     const socket = await connectUnread(server, hello(), ...blobs(5));
@@ -234,6 +251,7 @@ describe('An answer that its caller has not read so far as to be sent', () => {
       for (const { queuedBytes } of server.getStats().connections) most = Math.max(most, queuedBytes);
     }
     expect(most).toBeLessThan(2.2 * MIB);
+    if (code !== undefined) await until(() => server.getStats().activeConnections === 0);
     expect(Object.keys(server.getStats().errorsByCode)).toEqual(code === undefined ? [] : [code]);
   });
 });
