@@ -280,7 +280,8 @@ export class Link implements SessionOwner, CallRoute {
     }
     this.moveTo('backoff');
     if (this.options.offline === 'fail') this.calls.failWaiting(error);
-    return delayMs;
+    // Whoever was told of the state may have stopped it.
+    return this.isResting ? delayMs : undefined;
   }
 
   /** No more attempts for now: everybody who waits for a connection hears why. */

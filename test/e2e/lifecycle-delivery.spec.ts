@@ -899,6 +899,18 @@ describe.each(TRANSPORTS)('Delivery over %s', (transport) => {
       expect(client.isConnected()).toBe(true);
     });
 
+    it('goes on counting the bytes of a connection to a server that is going away', async () => {
+      const { client, peer, server } = await connected(bench);
+      const answer = client.request('run', 'x'.repeat(10_000));
+      const { request_id: id } = await nextRequest(peer);
+      await peer.send(notice('GOING_AWAY'));
+      await server.welcome();
+      await client.connect();
+      expect(client.getStats().bytesSent).toBeGreaterThan(10_000);
+      await peer.send(response(id, 'done'));
+      expect(await answer).toBe('done');
+    });
+
     it('repeats an idempotent call that was in flight on a server going away when that one died', async () => {
       const { client, peer, server } = await connected(bench);
       const answer = client.request('run', 'it', IDEMPOTENT);

@@ -135,6 +135,19 @@ describe('Client and server in fake time', () => {
     expect(outcome()).toMatchObject({ code: 'REQUEST_TIMEOUT', delivery: 'notSent' });
   });
 
+  it('dials no more when whoever hears of the pause stops reconnecting', async () => {
+    const client = clientOf();
+    let retries = 0;
+    client.on('reconnecting', () => retries++);
+    client.status.subscribe((status) => {
+      if (status === 'reconnecting') client.stopAutoReconnect();
+    });
+    const failure = rejectionOf(client.connect());
+    await pass(HOUR, { step: 10 * SECOND });
+    expect(await failure).toMatchObject({ name: 'ConnectError' });
+    expect([streams.attempts, retries]).toEqual([1, 0]);
+  });
+
   it('dials again after each announced delay, within bounds that grow up to the longest', async () => {
     const delays: number[] = [];
     const bounds = [10, 20, 40, ...Array<number>(9).fill(80)].map((seconds) => seconds * SECOND);
