@@ -1,6 +1,7 @@
 import { Slots } from '../connection/slots.js';
 import type { CallChannel } from './call-channel.js';
 import type { CallOwner, IncomingCall } from './incoming-call.js';
+import type { PausedStream } from './stream-flow.js';
 
 export interface CallQueueLimits {
   /** Calls that run at the same time; 1 keeps their order. */
@@ -40,6 +41,8 @@ export class CallQueue<C extends CallChannel = CallChannel> implements CallOwner
   private isBreathing = false;
   /** Calls whose answers wait for the caller to read, oldest first; also some that ended meanwhile. */
   private unsent: IncomingCall<C>[] = [];
+  /** Streams that make nothing until the caller reads. */
+  private pausedStreams: Set<PausedStream> | undefined;
 
   constructor(
     private readonly limits: CallQueueLimits,
@@ -156,6 +159,7 @@ export class CallQueue<C extends CallChannel = CallChannel> implements CallOwner
   /** The caller reads: what waited for that goes on. */
   onDrain(): void {
     while (this.unsent.length > 0 && !this.isBackedUp()) this.unsent.shift()?.release();
+    if (this.pausedStreams !== undefined && !this.isHeldBack) this.resumeStreams();
     this.pump();
   }
 
@@ -168,6 +172,15 @@ export class CallQueue<C extends CallChannel = CallChannel> implements CallOwner
 
   onAnswerWaits(call: IncomingCall<C>): void {
     this.unsent.push(call);
+  }
+
+  pauseStream(stream: PausedStream): void {
+    this.pausedStreams ??= new Set();
+    this.pausedStreams.add(stream);
+  }
+
+  forgetStream(stream: PausedStream): void {
+    this.pausedStreams?.delete(stream);
   }
 
   onCallSettled(call: IncomingCall<C>): void {
@@ -184,6 +197,12 @@ export class CallQueue<C extends CallChannel = CallChannel> implements CallOwner
   private get hasSlot(): boolean {
     const { size } = this.running;
     return size < this.limits.maxConcurrent || size <= this.pendingThere();
+  }
+
+  private resumeStreams(): void {
+    const streams = this.pausedStreams ?? [];
+    this.pausedStreams = undefined;
+    for (const stream of streams) stream.resume();
   }
 
   /** It ended before its turn, and gives its place to others. */

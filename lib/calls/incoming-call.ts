@@ -6,6 +6,7 @@ import type { Frame } from '../protocol/frame-writer.js';
 import { MessageType } from '../protocol/message-body.js';
 import type { CallAudience, CallChannel } from './call-channel.js';
 import type { IncomingMessage } from './incoming-message.js';
+import type { PausedStream, StreamFlow } from './stream-flow.js';
 
 /** Why a call failed, as it goes to the caller. */
 export interface CallFailure {
@@ -97,6 +98,19 @@ export class IncomingCall<C extends CallChannel = CallChannel> implements Expiri
     else this.teardown = teardown;
   }
 
+  /** Whether a stream should make no more values for now. */
+  get isStreamHeldBack(): boolean {
+    return this.isAwaited && this.flow.isHeldBack;
+  }
+
+  pauseStream(stream: PausedStream): void {
+    this.flow.pauseStream(stream);
+  }
+
+  forgetStream(stream: PausedStream): void {
+    this.flow.forgetStream(stream);
+  }
+
   /** The whole answer. @param isPacket whether `value` is the output of a custom serializer */
   respond(value: unknown, isPacket = false): void {
     if (!this.isAnswered) this.conclude(value, isPacket ? PACKET : '');
@@ -184,6 +198,10 @@ export class IncomingCall<C extends CallChannel = CallChannel> implements Expiri
       this.caller.noteError((error as UnixSocketError).code);
       return dialect.failure(id, message, { code, message }, maxFrameBytes);
     }
+  }
+
+  private get flow(): StreamFlow {
+    return this.shared ?? this.caller.flow;
   }
 
   /** Whether anybody is told how it went. */

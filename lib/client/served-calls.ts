@@ -3,6 +3,7 @@ import { CallQueue } from '../calls/call-queue.js';
 import type { CallRunner } from '../calls/call-runner.js';
 import { IncomingCall } from '../calls/incoming-call.js';
 import { readIncoming } from '../calls/incoming-message.js';
+import type { PausedStream, StreamFlow } from '../calls/stream-flow.js';
 import { CallCancelledError } from '../errors/call.errors.js';
 import type { ResolvedLinkOptions } from '../options/client-options.js';
 import type { MessageBody } from '../protocol/message-body.js';
@@ -13,6 +14,7 @@ export interface ServedChannel extends CallChannel {
   readonly inFlight: number;
   /** Whether the server leaves so much unread that it gets nothing more for now. */
   readonly isBackedUp: boolean;
+  readonly isConnected: boolean;
 }
 
 export interface ServedCallsOwner<C extends ServedChannel> {
@@ -23,7 +25,7 @@ export interface ServedCallsOwner<C extends ServedChannel> {
 }
 
 /** The calls that the server makes to us over one connection. */
-export class ServedCalls<C extends ServedChannel> {
+export class ServedCalls<C extends ServedChannel> implements StreamFlow {
   private readonly queue: CallQueue<C>;
 
   constructor(
@@ -47,6 +49,11 @@ export class ServedCalls<C extends ServedChannel> {
     );
   }
 
+  /** Whether their streams make nothing more for now; nobody reads what is made once the connection ends. */
+  get isHeldBack(): boolean {
+    return this.queue.isHeldBack || !this.channel.isConnected;
+  }
+
   get runningCount(): number {
     return this.queue.runningCount;
   }
@@ -57,6 +64,14 @@ export class ServedCalls<C extends ServedChannel> {
 
   get isIdle(): boolean {
     return this.queue.isIdle;
+  }
+
+  pauseStream(stream: PausedStream): void {
+    this.queue.pauseStream(stream);
+  }
+
+  forgetStream(stream: PausedStream): void {
+    this.queue.forgetStream(stream);
   }
 
   /** @param bytes size of the body */

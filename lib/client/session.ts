@@ -4,6 +4,7 @@ import { ConnectionLostError, ConnectionRefusedByServerError } from '../errors/c
 import { cutIfOverfull, isBackedUp } from '../connection/unread.js';
 import { MalformedFrameError } from '../errors/protocol.errors.js';
 import { UnixSocketError } from '../errors/unix-socket.error.js';
+import type { StreamFlow } from '../calls/stream-flow.js';
 import type { FlushListener } from '../connection/send-queue.js';
 import type { ResolvedLinkOptions } from '../options/client-options.js';
 import { endpointLabel } from '../options/endpoint.js';
@@ -85,6 +86,14 @@ export class Session implements ServedChannel, ConnectionOwner, HandshakeOwner, 
     return this.connection.dialect;
   }
 
+  get isConnected(): boolean {
+    return this.connection.isOpen;
+  }
+
+  get flow(): StreamFlow {
+    return this.servedCalls;
+  }
+
   get bytesReceived(): number {
     return this.connection.bytesReceived;
   }
@@ -98,7 +107,7 @@ export class Session implements ServedChannel, ConnectionOwner, HandshakeOwner, 
   }
 
   get isBackedUp(): boolean {
-    return isBackedUp(this.connection);
+    return isBackedUp(this.connection, this.options.maxSendQueueBytes);
   }
 
   /** Whether nobody waits for an answer on it, here or there. */
@@ -237,8 +246,12 @@ export class Session implements ServedChannel, ConnectionOwner, HandshakeOwner, 
   }
 
   private onRequest(body: MessageBody, bytes: number): void {
+    this.servedCalls.onRequest(body, bytes);
+  }
+
+  private get servedCalls(): ServedCalls<Session> {
     this.served ??= new ServedCalls<Session>(this, this.options, this.owner);
-    this.served.onRequest(body, bytes);
+    return this.served;
   }
 
   private onHeartbeat(body: MessageBody): void {

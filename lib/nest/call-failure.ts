@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import { RpcException } from '@nestjs/microservices';
 import type { CallFailure } from '../calls/incoming-call.js';
 import { INTERNAL_ERROR } from './unix-socket.constants.js';
 
@@ -17,6 +18,14 @@ export function failureFromPayload(payload: unknown): CallFailure {
     details,
     payload,
   };
+}
+
+/** What Nest's RPC handlers answer for an error that no filter took. */
+export function payloadOf(error: unknown): unknown {
+  const status = 'error';
+  if (!(error instanceof RpcException)) return { status, message: INTERNAL_ERROR };
+  const inner = error.getError();
+  return typeof inner === 'object' ? inner : { status, message: inner };
 }
 
 function inspectText(payload: unknown): string {

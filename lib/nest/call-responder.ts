@@ -1,6 +1,8 @@
+import { RpcException } from '@nestjs/microservices';
 import { isObservable, type Observable, type Observer, type Subscription } from 'rxjs';
 import type { IncomingCall } from '../calls/incoming-call.js';
-import { failureFromPayload } from './call-failure.js';
+import { isAsyncIterable, StreamPuller, type StreamSink } from '../calls/stream-puller.js';
+import { failureFromPayload, payloadOf } from './call-failure.js';
 
 /** How results leave; the fast way hands them on, the other runs them through a custom serializer first. */
 export interface ReplyWriter {
@@ -49,7 +51,7 @@ export class CallResponder implements Observer<unknown> {
     private onDone: (() => void) | undefined,
   ) {}
 
-  /** @param result what the handler returned: a value, a promise or an Observable, also a promise of one */
+  /** @param result what the handler returned: a value, an Observable or async iterable, or a promise of any */
   settle(result: unknown): void {
     if (!(result instanceof Promise)) this.onResult(result);
     else
@@ -78,6 +80,10 @@ export class CallResponder implements Observer<unknown> {
     this.held = NOTHING;
     if (held === NOTHING || (held === undefined && !this.isStream)) {
       this.replies.complete(this.call);
+    } else if (isAsyncIterable(held) && !this.isStream) {
+      // An interceptor has put it into an Observable.
+      this.pull(held);
+      return;
     } else if (this.isStream) {
       this.replies.next(this.call, held);
       this.replies.complete(this.call);
@@ -90,6 +96,8 @@ export class CallResponder implements Observer<unknown> {
   private onResult(result: unknown): void {
     if (isObservable(result)) {
       this.subscribe(result);
+    } else if (isAsyncIterable(result)) {
+      this.pull(result);
     } else {
       if (result === undefined) this.replies.complete(this.call);
       else this.replies.respond(this.call, result);
@@ -117,6 +125,25 @@ export class CallResponder implements Observer<unknown> {
         this.done();
       });
     }
+  }
+
+  private pull(source: AsyncIterable<unknown>): void {
+    const { call, replies } = this;
+    const sink: StreamSink = {
+      next: (value) => replies.next(call, value),
+      complete: () => {
+        replies.complete(call);
+        this.done();
+      },
+      error: (error) => {
+        // Nest's filters saw the source only, so an error of its own is taken as Nest takes one that no filter took.
+        if (!(error instanceof RpcException)) this.onUnexpected(error);
+        replies.fail(call, payloadOf(error));
+        this.done();
+      },
+      onStopped: () => this.done(),
+    };
+    new StreamPuller(call, source, sink).start();
   }
 
   private release(): void {

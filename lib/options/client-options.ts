@@ -11,7 +11,6 @@ import {
   numberFrom,
   oneOf,
   resolveTable,
-  withRoomForMessages,
   type Given,
   type Rules,
 } from './rules.js';
@@ -76,19 +75,13 @@ export interface ClientSettings {
   maxFrameBytes: number;
   /** A begun frame without progress for so long ends the connection. Milliseconds, 0 for never. @default 30000 */
   frameTimeoutMs: number;
-  /**
-   * Calls fail while more than this waits to be taken by the server.
-   * @default 67108864 (64 MiB), or `4 * maxFrameBytes` if that is more
-   */
+  /** Calls fail while more than this waits to be taken by the server. @default 67108864 (64 MiB) */
   maxSendQueueBytes: number;
   /** @default 'wait' */
   offline: OfflinePolicy;
   /** Calls that may wait for a connection. @default 65536 */
   maxOfflineCalls: number;
-  /**
-   * Bytes of calls that may wait for a connection.
-   * @default 67108864 (64 MiB), or `4 * maxFrameBytes` if that is more
-   */
+  /** Bytes of calls that may wait for a connection. @default 67108864 (64 MiB) */
   maxOfflineBytes: number;
   /** How often one call is sent again: an idempotent one after a loss, any one that a server going away refused. @default 10 */
   maxRepeats: number;
@@ -100,10 +93,7 @@ export interface ClientSettings {
   maxConcurrentPerConnection: number;
   /** Calls of the server that may wait for their turn; more are refused. @default 65536 */
   maxQueuedPerConnection: number;
-  /**
-   * Bytes of calls of the server that may wait for their turn.
-   * @default 67108864 (64 MiB), or `4 * maxFrameBytes` if that is more
-   */
+  /** Bytes of calls of the server that may wait for their turn. @default 67108864 (64 MiB) */
   maxQueuedBytesPerConnection: number;
 }
 
@@ -213,13 +203,7 @@ export function resolveLinkOptions(options: LinkOptions | undefined): ResolvedLi
       'a path or address to connect to: only servers listen on descriptors',
     );
   return Object.freeze({
-    ...withRoomForMessages(
-      resolveTable(options, CLIENT_DEFAULTS, RULES),
-      options,
-      'maxSendQueueBytes',
-      'maxOfflineBytes',
-      'maxQueuedBytesPerConnection',
-    ),
+    ...resolveTable(options, CLIENT_DEFAULTS, RULES),
     reconnect: resolveTable(options?.reconnect, RECONNECT_DEFAULTS, RECONNECT_RULES, 'reconnect.'),
     heartbeat: resolveTable(options?.heartbeat, CLIENT_HEARTBEAT_DEFAULTS, HEARTBEAT_RULES, 'heartbeat.'),
     endpoint,

@@ -9,7 +9,6 @@ import {
   milliseconds,
   oneOf,
   resolveTable,
-  withRoomForMessages,
   someOf,
   type Given,
   type Rules,
@@ -91,10 +90,7 @@ export interface ServerSettings {
   maxConcurrentPerConnection: number;
   /** Requests of one connection that may wait for their turn. @default 65536 */
   maxQueuedPerConnection: number;
-  /**
-   * Bytes of requests of one connection that may wait for their turn.
-   * @default 67108864 (64 MiB), or `4 * maxFrameBytes` if that is more
-   */
+  /** Bytes of requests of one connection that may wait for their turn. @default 67108864 (64 MiB) */
   maxQueuedBytesPerConnection: number;
   /** Calls to one client that may wait for their answers; more fail. @default 65536 */
   maxPendingPerConnection: number;
@@ -102,10 +98,7 @@ export interface ServerSettings {
   requestTimeoutMs: number;
   /** Bound on the gap between two values of a client's stream. Milliseconds, 0 for never. @default 0 */
   idleTimeoutMs: number;
-  /**
-   * A client for which more than this is queued because it does not read is disconnected.
-   * @default 67108864 (64 MiB), or `4 * maxFrameBytes` if that is more
-   */
+  /** A client for which more than this is queued because it does not read is disconnected. @default 67108864 (64 MiB) */
   maxSendQueueBytes: number;
   /** How long `close()` waits for running requests. Milliseconds. @default 10000 */
   drainTimeoutMs: number;
@@ -252,12 +245,7 @@ const RESUME_RULES: Rules<ServerResume> = {
 export function resolveServerOptions(options: SocketServerOptions | undefined): ResolvedServerOptions {
   const endpoint = resolveEndpoint(options);
   return Object.freeze({
-    ...withRoomForMessages(
-      resolveTable(options, SERVER_DEFAULTS, RULES),
-      options,
-      'maxSendQueueBytes',
-      'maxQueuedBytesPerConnection',
-    ),
+    ...resolveTable(options, SERVER_DEFAULTS, RULES),
     heartbeat: resolveTable(options?.heartbeat, SERVER_HEARTBEAT_DEFAULTS, HEARTBEAT_RULES, 'heartbeat.'),
     deduplication: resolveTable(
       options?.deduplication,

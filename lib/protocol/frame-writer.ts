@@ -1,7 +1,6 @@
 import { FrameTooLargeError } from '../errors/protocol.errors.js';
 import { HEADER_BYTES } from './frame-reader.js';
 import { encodeJson, type JsonRules } from './json-codec.js';
-import { LargeText } from './large-text.js';
 import type { PackedPayload, Payload } from './payload.js';
 
 /**
@@ -10,17 +9,16 @@ import type { PackedPayload, Payload } from './payload.js';
  */
 export type Frame = string | Buffer | SplitFrame;
 
-/** A frame in parts, so that its payload need not be copied. */
+/** A frame in two parts, so that its payload need not be copied behind its head. */
 export class SplitFrame {
   readonly length: number;
 
   constructor(
-    /** One byte per character; so is the tail. */
+    /** One byte per character. */
     readonly head: string,
     readonly body: Buffer,
-    readonly tail = '',
   ) {
-    this.length = head.length + body.length + tail.length;
+    this.length = head.length + body.length;
   }
 }
 
@@ -40,17 +38,9 @@ const LARGEST_STRING_FRAME_BYTES = 8 * 1024;
  * @throws FrameTooLargeError (`notSent`) when the body exceeds `maxFrameBytes`.
  */
 export function encodeFrame(head: string, payload: Payload, tail: string, maxFrameBytes: number): Frame {
-  if (typeof payload === 'string') return encodeTextFrame(head, payload, tail, maxFrameBytes);
-  return payload instanceof LargeText
-    ? encodeLargeFrame(head, payload, tail, maxFrameBytes)
+  return typeof payload === 'string'
+    ? encodeTextFrame(head, payload, tail, maxFrameBytes)
     : encodePackedFrame(`${head}null${tail}`, payload, maxFrameBytes);
-}
-
-function encodeLargeFrame(head: string, payload: LargeText, tail: string, maxFrameBytes: number): SplitFrame {
-  const bodyBytes = head.length + payload.length + tail.length;
-  if (bodyBytes > maxFrameBytes)
-    throw new FrameTooLargeError(bodyBytes, maxFrameBytes, { delivery: 'notSent' });
-  return new SplitFrame(header(bodyBytes) + head, payload.bytes, tail);
 }
 
 function encodePackedFrame(json: string, payload: PackedPayload, maxFrameBytes: number): SplitFrame {

@@ -2,6 +2,7 @@ import { CallQueue } from '../calls/call-queue.js';
 import type { CallRunner } from '../calls/call-runner.js';
 import { IncomingCall } from '../calls/incoming-call.js';
 import { readIncoming } from '../calls/incoming-message.js';
+import type { PausedStream, StreamFlow } from '../calls/stream-flow.js';
 import type { Connection } from '../connection/connection.js';
 import type { ResolvedServerOptions } from '../options/server-options.js';
 import type { MessageBody } from '../protocol/message-body.js';
@@ -28,7 +29,7 @@ export interface AdmittedCallsOwner {
 const SHUTTING_DOWN = 'The server is shutting down; the call was not started.';
 
 /** The calls that one client makes: which are taken, refused, known already, or keep it from being read. */
-export class AdmittedCalls {
+export class AdmittedCalls implements StreamFlow {
   /** Whether the client is not read from until there is room. */
   isPaused = false;
   /** Whether no more are taken. */
@@ -67,6 +68,19 @@ export class AdmittedCalls {
 
   get waitingCount(): number {
     return this.queue.waitingCount;
+  }
+
+  /** Whether its streams make nothing more for now; nobody reads what is made once the connection ends. */
+  get isHeldBack(): boolean {
+    return this.queue.isHeldBack || !this.caller.isConnected;
+  }
+
+  pauseStream(stream: PausedStream): void {
+    this.queue.pauseStream(stream);
+  }
+
+  forgetStream(stream: PausedStream): void {
+    this.queue.forgetStream(stream);
   }
 
   receive(kind: 'request' | 'event', body: MessageBody, bytes: number): void {

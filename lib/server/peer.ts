@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import type { CallObserver, CallOptions } from '../calls/pending-call.js';
 import { requestPayload, type ClientRequestOptions } from '../calls/request.js';
+import type { StreamFlow } from '../calls/stream-flow.js';
 import { Connection, type ConnectionOwner } from '../connection/connection.js';
 import { cutIfOverfull, isBackedUp } from '../connection/unread.js';
 import { ConnectionLostError } from '../errors/connection.errors.js';
@@ -86,6 +87,10 @@ export class Peer implements AdmittedCaller, CallablePeer, ConnectionOwner, Live
     return this.connection.dialect;
   }
 
+  get flow(): StreamFlow {
+    return this.calls;
+  }
+
   get protocolVersion(): ProtocolVersion | undefined {
     return this.dialect.version;
   }
@@ -113,7 +118,7 @@ export class Peer implements AdmittedCaller, CallablePeer, ConnectionOwner, Live
 
   /** Whether it leaves so much unread that it gets nothing more for now. */
   get isBackedUp(): boolean {
-    return isBackedUp(this.connection);
+    return isBackedUp(this.connection, this.options.maxSendQueueBytes);
   }
 
   /** Calls to the client that it has not answered. */

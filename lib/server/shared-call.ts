@@ -1,5 +1,6 @@
 import type { CallAudience } from '../calls/call-channel.js';
 import type { IncomingCall } from '../calls/incoming-call.js';
+import type { PausedStream } from '../calls/stream-flow.js';
 import type { DeadlineLane, Expiring } from '../connection/deadlines.js';
 import type { Frame } from '../protocol/frame-writer.js';
 import { MessageType } from '../protocol/message-body.js';
@@ -25,6 +26,8 @@ export class SharedCall implements Expiring, CallAudience<Caller> {
   /** Undefined once it is too large. */
   private frames: Frame[] | undefined = [];
   private readonly callers = new Set<Caller>();
+  /** The stream that answers it, once it has had to pause. */
+  private stream: PausedStream | undefined;
 
   constructor(
     readonly callId: string,
@@ -49,7 +52,10 @@ export class SharedCall implements Expiring, CallAudience<Caller> {
   /** Gives `caller` the answer so far, and what is still to come of it. False if that is not possible. */
   attach(caller: Caller): boolean {
     const isPossible = this.replay(caller);
-    if (isPossible) this.callers.add(caller);
+    if (isPossible) {
+      this.callers.add(caller);
+      this.stream?.resume();
+    }
     return isPossible;
   }
 
@@ -71,6 +77,20 @@ export class SharedCall implements Expiring, CallAudience<Caller> {
     return true;
   }
 
+  /** Whether its stream makes nothing more for now; it waits for somebody to hear it. */
+  get isHeldBack(): boolean {
+    return this.latestCaller?.flow.isHeldBack ?? true;
+  }
+
+  pauseStream(stream: PausedStream): void {
+    this.stream = stream;
+    this.latestCaller?.flow.pauseStream(stream);
+  }
+
+  forgetStream(stream: PausedStream): void {
+    for (const caller of this.callers) caller.flow.forgetStream(stream);
+  }
+
   /** False if `caller` did not wait for it. */
   detach(caller: Caller): boolean {
     return this.callers.delete(caller);
@@ -79,6 +99,7 @@ export class SharedCall implements Expiring, CallAudience<Caller> {
   /** The answer is complete. */
   finish(): void {
     this.call = undefined;
+    this.stream = undefined;
     this.callers.clear();
   }
 

@@ -86,6 +86,19 @@ function worker(prefix: string, options: ControllerOptions = {}): Type {
       });
     }
 
+    @MessagePattern(`${prefix}pages`)
+    async *pages(@Payload() label: string): AsyncGenerator<number> {
+      this.desk.note(`${label} started`);
+      try {
+        for (let page = 1; ; page++) {
+          await new Promise((resolve) => setTimeout(resolve, 2));
+          yield page;
+        }
+      } finally {
+        this.desk.note(`${label} returned`);
+      }
+    }
+
     @MessagePattern(`${prefix}stubborn`)
     async stubborn(@Payload() label: string): Promise<string> {
       this.desk.note(`${label} started`);
@@ -359,6 +372,15 @@ describe.each(TRANSPORTS)('Cancellation over %s', (transport) => {
       peer.destroy();
       await desk.until('other unsubscribed');
     });
+  });
+
+  it.each(WAYS)('tells an async generator to return, once, when $name', async ({ clientOptions, stop }) => {
+    const bench = await setUp(transport, {}, clientOptions);
+    await stop(bench, 'pages', bench.desk.until('it started'));
+
+    await bench.desk.until('it returned');
+    expect(bench.nest.server.getStats().inFlight).toBe(0);
+    expect(bench.desk.count('it returned')).toBe(1);
   });
 
   it('leaves the other calls of the connection alone', async () => {

@@ -3,8 +3,8 @@ import { ExternalContextCreator, type ContextId } from '@nestjs/core';
 import { RpcException } from '@nestjs/microservices';
 import { isObservable, lastValueFrom } from 'rxjs';
 import { HandlerFailure } from '../../calls/handler-failure.js';
-import { failureFromPayload } from '../call-failure.js';
-import { INTERNAL_ERROR, PARAM_METADATA } from '../unix-socket.constants.js';
+import { failureFromPayload, payloadOf } from '../call-failure.js';
+import { PARAM_METADATA } from '../unix-socket.constants.js';
 
 /** Which method, and where Nest finds what belongs to it. */
 export interface MethodPlace {
@@ -118,12 +118,4 @@ function lastValue(source: Parameters<typeof lastValueFrom>[0]): Promise<unknown
 function throwRefusal(error: unknown): never {
   const isRefusal = error instanceof ForbiddenException && error.message === FORBIDDEN;
   throw isRefusal ? new RpcException(FORBIDDEN) : error;
-}
-
-/** What Nest's RPC handlers answer for an error that no filter took. */
-function payloadOf(error: unknown): unknown {
-  const status = 'error';
-  if (!(error instanceof RpcException)) return { status, message: INTERNAL_ERROR };
-  const inner = error.getError();
-  return typeof inner === 'object' ? inner : { status, message: inner };
 }
