@@ -116,10 +116,15 @@ export class SendQueue implements TurnListener {
       if (this.isBlocked && this.text.length >= LARGEST_TEXT_BYTES) this.sealText();
       return;
     }
-    const isSplit = frame instanceof SplitFrame;
-    if (isSplit) this.text += frame.head;
-    this.sealText();
-    this.parts.push(isSplit ? frame.body : frame);
+    if (frame instanceof SplitFrame) {
+      this.text += frame.head;
+      this.sealText();
+      this.parts.push(frame.body);
+      this.text += frame.tail;
+    } else {
+      this.sealText();
+      this.parts.push(frame);
+    }
   }
 
   /** Bytes, so that all parts are: mixed ones would be joined once more on their way to the kernel. */

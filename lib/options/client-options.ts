@@ -11,6 +11,7 @@ import {
   numberFrom,
   oneOf,
   resolveTable,
+  withRoomForMessages,
   type Given,
   type Rules,
 } from './rules.js';
@@ -75,13 +76,19 @@ export interface ClientSettings {
   maxFrameBytes: number;
   /** A begun frame without progress for so long ends the connection. Milliseconds, 0 for never. @default 30000 */
   frameTimeoutMs: number;
-  /** Calls fail while more than this waits to be taken by the server. @default 67108864 (64 MiB) */
+  /**
+   * Calls fail while more than this waits to be taken by the server.
+   * @default 67108864 (64 MiB), or `4 * maxFrameBytes` if that is more
+   */
   maxSendQueueBytes: number;
   /** @default 'wait' */
   offline: OfflinePolicy;
   /** Calls that may wait for a connection. @default 65536 */
   maxOfflineCalls: number;
-  /** Bytes of calls that may wait for a connection. @default 67108864 (64 MiB) */
+  /**
+   * Bytes of calls that may wait for a connection.
+   * @default 67108864 (64 MiB), or `4 * maxFrameBytes` if that is more
+   */
   maxOfflineBytes: number;
   /** How often one call is sent again: an idempotent one after a loss, any one that a server going away refused. @default 10 */
   maxRepeats: number;
@@ -93,7 +100,10 @@ export interface ClientSettings {
   maxConcurrentPerConnection: number;
   /** Calls of the server that may wait for their turn; more are refused. @default 65536 */
   maxQueuedPerConnection: number;
-  /** Bytes of calls of the server that may wait for their turn. @default 67108864 (64 MiB) */
+  /**
+   * Bytes of calls of the server that may wait for their turn.
+   * @default 67108864 (64 MiB), or `4 * maxFrameBytes` if that is more
+   */
   maxQueuedBytesPerConnection: number;
 }
 
@@ -203,7 +213,13 @@ export function resolveLinkOptions(options: LinkOptions | undefined): ResolvedLi
       'a path or address to connect to: only servers listen on descriptors',
     );
   return Object.freeze({
-    ...resolveTable(options, CLIENT_DEFAULTS, RULES),
+    ...withRoomForMessages(
+      resolveTable(options, CLIENT_DEFAULTS, RULES),
+      options,
+      'maxSendQueueBytes',
+      'maxOfflineBytes',
+      'maxQueuedBytesPerConnection',
+    ),
     reconnect: resolveTable(options?.reconnect, RECONNECT_DEFAULTS, RECONNECT_RULES, 'reconnect.'),
     heartbeat: resolveTable(options?.heartbeat, CLIENT_HEARTBEAT_DEFAULTS, HEARTBEAT_RULES, 'heartbeat.'),
     endpoint,

@@ -91,3 +91,25 @@ export const aCodec: Rule = {
     );
   },
 };
+
+/** Of the largest messages so many fit into what may wait, unless an option says otherwise. */
+const LARGEST_MESSAGES = 4;
+
+/**
+ * The settings, with byte limits that were left to their defaults raised to what {@link LARGEST_MESSAGES} of the allowed
+ * size take: whoever raises `maxFrameBytes` means to send such messages.
+ * @param given what was set by hand
+ */
+export function withRoomForMessages<T extends { readonly maxFrameBytes: number }>(
+  settings: T,
+  given: object | undefined,
+  ...limits: (keyof T)[]
+): T {
+  const least = settings.maxFrameBytes * LARGEST_MESSAGES;
+  const raised = limits
+    .filter(
+      (name) => (given as Partial<T> | undefined)?.[name] === undefined && Number(settings[name]) < least,
+    )
+    .map((name) => [name, least]);
+  return { ...settings, ...Object.fromEntries(raised) };
+}

@@ -9,6 +9,7 @@ import {
   milliseconds,
   oneOf,
   resolveTable,
+  withRoomForMessages,
   someOf,
   type Given,
   type Rules,
@@ -90,7 +91,10 @@ export interface ServerSettings {
   maxConcurrentPerConnection: number;
   /** Requests of one connection that may wait for their turn. @default 65536 */
   maxQueuedPerConnection: number;
-  /** Bytes of requests of one connection that may wait for their turn. @default 67108864 (64 MiB) */
+  /**
+   * Bytes of requests of one connection that may wait for their turn.
+   * @default 67108864 (64 MiB), or `4 * maxFrameBytes` if that is more
+   */
   maxQueuedBytesPerConnection: number;
   /** Calls to one client that may wait for their answers; more fail. @default 65536 */
   maxPendingPerConnection: number;
@@ -98,7 +102,10 @@ export interface ServerSettings {
   requestTimeoutMs: number;
   /** Bound on the gap between two values of a client's stream. Milliseconds, 0 for never. @default 0 */
   idleTimeoutMs: number;
-  /** A client for which more than this is queued because it does not read is disconnected. @default 67108864 (64 MiB) */
+  /**
+   * A client for which more than this is queued because it does not read is disconnected.
+   * @default 67108864 (64 MiB), or `4 * maxFrameBytes` if that is more
+   */
   maxSendQueueBytes: number;
   /** How long `close()` waits for running requests. Milliseconds. @default 10000 */
   drainTimeoutMs: number;
@@ -245,7 +252,12 @@ const RESUME_RULES: Rules<ServerResume> = {
 export function resolveServerOptions(options: SocketServerOptions | undefined): ResolvedServerOptions {
   const endpoint = resolveEndpoint(options);
   return Object.freeze({
-    ...resolveTable(options, SERVER_DEFAULTS, RULES),
+    ...withRoomForMessages(
+      resolveTable(options, SERVER_DEFAULTS, RULES),
+      options,
+      'maxSendQueueBytes',
+      'maxQueuedBytesPerConnection',
+    ),
     heartbeat: resolveTable(options?.heartbeat, SERVER_HEARTBEAT_DEFAULTS, HEARTBEAT_RULES, 'heartbeat.'),
     deduplication: resolveTable(
       options?.deduplication,

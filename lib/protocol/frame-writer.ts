@@ -1,6 +1,7 @@
 import { FrameTooLargeError } from '../errors/protocol.errors.js';
 import { HEADER_BYTES } from './frame-reader.js';
 import { encodeJson, type JsonRules } from './json-codec.js';
+import { LargeText } from './large-text.js';
 import type { PackedPayload, Payload } from './payload.js';
 
 /**
@@ -9,16 +10,17 @@ import type { PackedPayload, Payload } from './payload.js';
  */
 export type Frame = string | Buffer | SplitFrame;
 
-/** A frame in two parts, so that its payload need not be copied behind its head. */
+/** A frame in parts, so that its payload need not be copied. */
 export class SplitFrame {
   readonly length: number;
 
   constructor(
-    /** One byte per character. */
+    /** One byte per character; so is the tail. */
     readonly head: string,
     readonly body: Buffer,
+    readonly tail = '',
   ) {
-    this.length = head.length + body.length;
+    this.length = head.length + body.length + tail.length;
   }
 }
 
@@ -38,9 +40,17 @@ const LARGEST_STRING_FRAME_BYTES = 8 * 1024;
  * @throws FrameTooLargeError (`notSent`) when the body exceeds `maxFrameBytes`.
  */
 export function encodeFrame(head: string, payload: Payload, tail: string, maxFrameBytes: number): Frame {
-  return typeof payload === 'string'
-    ? encodeTextFrame(head, payload, tail, maxFrameBytes)
+  if (typeof payload === 'string') return encodeTextFrame(head, payload, tail, maxFrameBytes);
+  return payload instanceof LargeText
+    ? encodeLargeFrame(head, payload, tail, maxFrameBytes)
     : encodePackedFrame(`${head}null${tail}`, payload, maxFrameBytes);
+}
+
+function encodeLargeFrame(head: string, payload: LargeText, tail: string, maxFrameBytes: number): SplitFrame {
+  const bodyBytes = head.length + payload.length + tail.length;
+  if (bodyBytes > maxFrameBytes)
+    throw new FrameTooLargeError(bodyBytes, maxFrameBytes, { delivery: 'notSent' });
+  return new SplitFrame(header(bodyBytes) + head, payload.bytes, tail);
 }
 
 function encodePackedFrame(json: string, payload: PackedPayload, maxFrameBytes: number): SplitFrame {

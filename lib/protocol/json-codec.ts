@@ -7,6 +7,7 @@ import {
   unmarkInteger,
   unmarkIntegers,
 } from './exact-integers.js';
+import { LARGE_STRING_LENGTH, type Extract } from './large-text.js';
 import { setOwn, withoutBareNonNumbers } from './json-text.js';
 
 /** The key that marks binary in JSON: `{"__bytes__": "<hex>"}`. Peers replace such an object by its bytes. */
@@ -39,7 +40,7 @@ export const PLAIN_JSON: JsonRules = { hasTags: true, isExact: false };
  */
 export function encodeJson(value: unknown, maxDepth = MAX_VALUE_DEPTH, rules = PLAIN_JSON): string {
   try {
-    return holdsBinary(value, maxDepth, rules.hasTags)
+    return contentOf(value, maxDepth, rules.hasTags) === 'binary'
       ? encodeTagged(value, maxDepth, rules)
       : encodePlain(value, maxDepth, rules);
   } catch (error) {
@@ -78,6 +79,15 @@ export function asEncodeError(error: unknown): EncodeError {
  */
 export function decodeJson(text: string, rules = PLAIN_JSON): unknown {
   if (rules.isExact && mayHoldLargeIntegers(text)) return decodeExact(text, rules);
+  return read(text, rules);
+}
+
+/** As {@link decodeJson}, of a text whose large strings have been taken out. */
+export function decodeExtract({ text, strings }: Extract, rules: JsonRules): unknown {
+  return revive(parse(text), MAX_DEPTH, rules, strings);
+}
+
+function read(text: string, rules: JsonRules): unknown {
   const value = parse(text);
   // The tag's key may be written with escapes, of which every one of its characters begins so.
   const mayHoldTags = rules.hasTags && (text.includes(BYTES_KEY) || text.includes('\\u00'));
@@ -100,31 +110,39 @@ function stringify(value: unknown): string {
   return (JSON.stringify(value) as string | undefined) ?? 'null';
 }
 
+/** What a value holds that `JSON.stringify` does badly: large strings, which it copies, or binary, which it does not know. */
+export type Content = 'plain' | 'large' | 'binary';
+
 /**
  * `JSON.stringify` would write a Buffer as `{"type":"Buffer",…}` and a typed array as an object of numbers,
  * and offers no cheap way to step in; so values are looked through first. Also finds what must not be sent.
  * @param levels how many the value may have
  * @param hasTags whether the tag's key is reserved
  */
-export function holdsBinary(value: unknown, levels: number, hasTags: boolean): boolean {
-  if (typeof value !== 'object' || value === null) return false;
+export function contentOf(value: unknown, levels: number, hasTags: boolean): Content {
+  if (typeof value === 'string') return value.length < LARGE_STRING_LENGTH ? 'plain' : 'large';
+  if (typeof value !== 'object' || value === null) return 'plain';
   if (levels === 0) throw tooDeep();
+  let found: Content = 'plain';
   if (Array.isArray(value)) {
     for (let i = 0; i < value.length; i++) {
-      const item: unknown = value[i];
-      if (typeof item === 'object' && item !== null && holdsBinary(item, levels - 1, hasTags)) return true;
+      const content = contentOf(value[i], levels - 1, hasTags);
+      if (content === 'binary') return content;
+      if (content === 'large') found = content;
     }
-    return false;
+    return found;
   }
-  if (isBinary(value)) return true;
+  if (isBinary(value)) return 'binary';
   // What toJSON() gives is only known by calling it, which the careful path does.
-  if (typeof (value as { toJSON?: unknown }).toJSON === 'function') return !(value instanceof Date);
+  if (typeof (value as { toJSON?: unknown }).toJSON === 'function')
+    return value instanceof Date ? 'plain' : 'binary';
   for (const key in value) {
     if (key === BYTES_KEY && hasTags && Object.hasOwn(value, key)) throw reservedKey();
-    const item = (value as Record<string, unknown>)[key];
-    if (typeof item === 'object' && item !== null && holdsBinary(item, levels - 1, hasTags)) return true;
+    const content = contentOf((value as Record<string, unknown>)[key], levels - 1, hasTags);
+    if (content === 'binary') return content;
+    if (content === 'large') found = content;
   }
-  return false;
+  return found;
 }
 
 /** A copy of `value` in which all binary is tagged; everything else as `JSON.stringify` would see it. */
@@ -195,24 +213,33 @@ function parse(text: string): unknown {
   }
 }
 
-/** Puts in place what the text could only mark: binary, and integers beyond 2^53. Also finds what is too deep. */
-function revive(value: unknown, levels: number, rules: JsonRules): unknown {
-  if (typeof value === 'string') return rules.isExact ? unmarkInteger(value) : value;
+/**
+ * Puts in place what the text could only mark: binary, integers beyond 2^53, and large strings. Also finds what is too
+ * deep.
+ */
+function revive(
+  value: unknown,
+  levels: number,
+  rules: JsonRules,
+  strings?: ReadonlyMap<string, string>,
+): unknown {
+  if (typeof value === 'string') return rules.isExact ? unmarkInteger(value) : (strings?.get(value) ?? value);
   if (typeof value !== 'object' || value === null) return value;
   if (levels === 0) throw new MalformedFrameError(`nested deeper than ${MAX_DEPTH} levels`);
   if (Array.isArray(value)) {
     for (let i = 0; i < value.length; i++) {
       const item: unknown = value[i];
-      const revived = revive(item, levels - 1, rules);
+      const revived = revive(item, levels - 1, rules, strings);
       if (revived !== item) value[i] = revived;
     }
     return value;
   }
   const record = value as Record<string, unknown>;
-  if (rules.hasTags && Object.hasOwn(record, BYTES_KEY)) return bytesFromHex(record[BYTES_KEY]);
+  if (rules.hasTags && Object.hasOwn(record, BYTES_KEY))
+    return bytesFromHex(revive(record[BYTES_KEY], levels - 1, rules, strings));
   for (const key of Object.keys(record)) {
     const item = record[key];
-    const revived = revive(item, levels - 1, rules);
+    const revived = revive(item, levels - 1, rules, strings);
     if (revived !== item) setOwn(record, key, revived);
   }
   return record;

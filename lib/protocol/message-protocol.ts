@@ -2,16 +2,28 @@ import { isAscii, isUtf8 } from 'node:buffer';
 import { MalformedFrameError } from '../errors/protocol.errors.js';
 import { HEADER_BYTES } from './frame-reader.js';
 import { encodeTextFrame } from './frame-writer.js';
-import { decodeJson, encodeJson, type JsonRules } from './json-codec.js';
+import { decodeExtract, decodeJson, encodeJson, PLAIN_JSON } from './json-codec.js';
+import { extractLargeStrings, LARGE_STRING_LENGTH } from './large-text.js';
 import { isMessageBody, type MessageBody } from './message-body.js';
 
 /**
  * The JSON value in the bytes `start` to `end`.
  * @throws MalformedFrameError for anything a V2 peer closes its connection on.
  */
-export function decodeValue(bytes: Buffer, start: number, end: number, rules?: JsonRules): unknown {
+export function decodeValue(bytes: Buffer, start: number, end: number, rules = PLAIN_JSON): unknown {
   if (start === end) throw new MalformedFrameError('empty');
-  const text = readText(bytes, start, end);
+  const isLatin = end - start > LARGE_TEXT_BYTES && isAscii(bytes.subarray(start, end));
+  if (isLatin && end - start > LARGE_STRING_LENGTH && !rules.isExact) {
+    const extract = extractLargeStrings(bytes, start, end);
+    if (extract !== undefined) {
+      try {
+        return decodeExtract(extract, rules);
+      } catch {
+        // Reading all of it as text, without anything of ours in it, says better what is wrong.
+      }
+    }
+  }
+  const text = bytes.toString(isLatin ? 'latin1' : 'utf8', start, end);
   // Invalid UTF-8 reads as U+FFFD, which a peer may also have meant; only then the bytes are looked at again.
   if (text.includes('\ufffd') && !isUtf8(bytes.subarray(start, end)))
     throw new MalformedFrameError('not UTF-8');
@@ -26,11 +38,6 @@ export function asMessageBody(value: unknown): MessageBody {
 
 /** Above this, finding out that a text is ASCII costs less than reading it as UTF-8. */
 const LARGE_TEXT_BYTES = 2 * 1024;
-
-function readText(bytes: Buffer, start: number, end: number): string {
-  const isLatin = end - start > LARGE_TEXT_BYTES && isAscii(bytes.subarray(start, end));
-  return bytes.toString(isLatin ? 'latin1' : 'utf8', start, end);
-}
 
 /** What the length field can say. */
 const LARGEST_LENGTH = 0xffff_ffff;

@@ -3,20 +3,22 @@ import { MalformedFrameError } from '../errors/protocol.errors.js';
 import { MsgpackCodec, type Codec } from './codec.js';
 import {
   asEncodeError,
+  contentOf,
   decodeJson,
   encodeJson,
   encodePlain,
   encodeTagged,
-  holdsBinary,
   isBinary,
   MAX_VALUE_DEPTH,
   toBuffer,
+  type Content,
   type JsonRules,
 } from './json-codec.js';
+import { encodeLargeText, type LargeText } from './large-text.js';
 import { binaryHead } from './msgpack-writer.js';
 
-/** Data on its way out, encoded: JSON text, or what a codec made of it. */
-export type Payload = string | PackedPayload;
+/** Data on its way out, encoded: JSON, in bytes if it is large, or what a codec made of it. */
+export type Payload = string | LargeText | PackedPayload;
 
 /** The bytes of a payload, with the way back to JSON for a peer that does not have their codec. */
 export class PackedPayload {
@@ -70,9 +72,15 @@ export class PayloadCodec {
     else if (choice !== 'json') this.codec = choice;
   }
 
-  /** @throws EncodeError */
-  encodeText(value: unknown): string {
-    return encodeJson(value, MAX_VALUE_DEPTH, this.rules);
+  /** As JSON, for any peer. @throws EncodeError */
+  encodeText(value: unknown): string | LargeText {
+    const { rules } = this;
+    try {
+      const content = contentOf(value, MAX_VALUE_DEPTH, true);
+      return content === 'binary' ? encodeTagged(value, MAX_VALUE_DEPTH, rules) : this.write(value, content);
+    } catch (error) {
+      throw asEncodeError(error);
+    }
   }
 
   /** For a peer that has the codec, or may have it. @throws EncodeError */
@@ -80,7 +88,8 @@ export class PayloadCodec {
     const { rules } = this;
     try {
       if (this.isForAll) return this.pack(value) ?? this.encodeText(value);
-      if (!holdsBinary(value, MAX_VALUE_DEPTH, true)) return encodePlain(value, MAX_VALUE_DEPTH, rules);
+      const content = contentOf(value, MAX_VALUE_DEPTH, true);
+      if (content !== 'binary') return this.write(value, content);
       return this.pack(value) ?? encodeTagged(value, MAX_VALUE_DEPTH, rules);
     } catch (error) {
       throw asEncodeError(error);
@@ -100,6 +109,14 @@ export class PayloadCodec {
       if (error instanceof UnixSocketError) throw error;
       throw new MalformedFrameError(`not ${this.codec.name}`, { cause: error });
     }
+  }
+
+  private write(value: unknown, content: Content): string | LargeText {
+    const { rules } = this;
+    // Exact integers are put into the text afterwards.
+    return content === 'large' && !rules.isExact
+      ? encodeLargeText(value)
+      : encodePlain(value, MAX_VALUE_DEPTH, rules);
   }
 
   private pack(value: unknown): PackedPayload | undefined {

@@ -12,7 +12,7 @@ import {
 import { PACKED_HEADER_BYTES, PACKED_MARK, type Frame } from './frame-writer.js';
 import { isRecord, MessageType, type MessageBody } from './message-body.js';
 import { asMessageBody, decodeValue } from './message-protocol.js';
-import { PayloadCodec, type Payload } from './payload.js';
+import { PackedPayload, PayloadCodec, type Payload } from './payload.js';
 
 /** The current version of the protocol, with our extensions where the other end knows them. */
 export class V2Dialect implements Dialect {
@@ -72,7 +72,7 @@ export class V2Dialect implements Dialect {
   }
 
   private sendable(payload: Payload): Payload {
-    return typeof payload === 'string' || this.isPacking ? payload : payload.toText();
+    return this.isPacking || !(payload instanceof PackedPayload) ? payload : payload.toText();
   }
 
   private decodePacked(bytes: Buffer, start: number, end: number): MessageBody {

@@ -19,6 +19,7 @@ const seed = Number(values.seed ?? Date.now() % 1_000_000);
 const chance = random(seed);
 const ROUND_LIMIT_MS = 4_000;
 const HEAP_GROWTH_LIMIT_BYTES = 24 * 1024 * 1024;
+const MOST_TIMERS = 50;
 
 const here = (file) => fileURLToPath(new URL(file, import.meta.url));
 const directory = mkdtempSync(join(tmpdir(), 'chaos-'));
@@ -172,9 +173,9 @@ const ACTIONS = {
 };
 const names = Object.keys(ACTIONS);
 
-function hear(client) {
-  client.child.send('resources');
-  return heard(client.child, 'resources');
+function hear(child) {
+  child.send('resources');
+  return heard(child, 'resources');
 }
 
 console.log(
@@ -194,10 +195,11 @@ try {
     const goal = (wantedCalls * round) / rounds;
     for (const end = performance.now() + ROUND_LIMIT_MS; answered() < goal && performance.now() < end;)
       await pause(20);
-    if (round === Math.ceil(rounds / 4)) before = await Promise.all(clients.map(hear));
+    if (round === Math.ceil(rounds / 4)) before = await Promise.all(clients.map(({ child }) => hear(child)));
   }
   while (answered() < wantedCalls && performance.now() - startedAt < 600_000) await pause(50);
-  const after = await Promise.all(clients.map(hear));
+  const after = await Promise.all(clients.map(({ child }) => hear(child)));
+  const atServer = await hear(server);
   const verdicts = await Promise.all(
     clients.map((client) => {
       const verdict = heard(client.child, 'verdicts');
@@ -209,7 +211,7 @@ try {
   server.kill('SIGTERM');
   await gone(server);
   await Promise.all(proxies.map((proxy) => proxy.close()));
-  judge(verdicts, after);
+  judge(verdicts, after, atServer);
 } catch (error) {
   problems.push(String(error?.stack ?? error));
 } finally {
@@ -218,7 +220,7 @@ try {
   rmSync(directory, { recursive: true, force: true });
 }
 
-function judge(verdicts, after) {
+function judge(verdicts, after, atServer) {
   const total = (key) => verdicts.reduce((sum, verdict) => sum + verdict[key], 0);
   const all = (key) => verdicts.flatMap((verdict) => verdict[key]);
   const failed = {};
@@ -257,6 +259,8 @@ function judge(verdicts, after) {
   const ranAnyway = all('notSent').filter((id) => runs.has(id));
   expect(ranAnyway.length, 'calls said not to have been sent, and ran', ranAnyway);
   expect(ranForOne.length, 'calls ran twice on a server that remembers them', ranForOne);
+  if (rounds >= 100 && failures < 10_000)
+    problems.push(`only ${failures} calls failed: not enough to judge what was said of them`);
   if (rounds >= 100 && all('notSent').length < 1_000)
     problems.push(`only ${all('notSent').length} calls were said not to have been sent: not enough to judge`);
   const onceTwice = [...runs].filter(([id, count]) => count > 1 && id.includes('-once-')).map(([id]) => id);
@@ -274,8 +278,12 @@ function judge(verdicts, after) {
     const growth = heapBytes - (before?.[index]?.heapBytes ?? heapBytes);
     if (growth > HEAP_GROWTH_LIMIT_BYTES)
       problems.push(`the heap of client ${index} grew by ${growth} bytes`);
-    if (timers > 50) problems.push(`client ${index} has ${timers} timers`);
+    if (timers > MOST_TIMERS) problems.push(`client ${index} has ${timers} timers`);
   });
+  // Those of connections that have just been lost may still be there.
+  if (atServer.connections > 2 * clients.length)
+    problems.push(`the server has ${atServer.connections} connections`);
+  if (atServer.timers > MOST_TIMERS) problems.push(`the server has ${atServer.timers} timers`);
 
   const seconds = ((performance.now() - startedAt) / 1_000).toFixed(0);
   console.log(`did      ${JSON.stringify(did)}`);

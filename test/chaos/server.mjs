@@ -9,7 +9,32 @@ const [path, ledgerPath, remembers] = process.argv.slice(2);
 Logger.overrideLogger(false);
 const ledger = openSync(ledgerPath, 'a');
 
-process.on('unhandledRejection', (reason) => process.send?.({ event: 'unhandled', reason: String(reason) }));
+process.on('unhandledRejection', (reason) => tell(String(reason)));
+// Of listeners that pile up, for example.
+process.on('warning', ({ message }) => tell(message));
+
+process.on('disconnect', () => process.exit(0));
+process.on('message', (message) => {
+  if (message !== 'resources') return;
+  const timers = process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
+  process.send({ event: 'resources', timers, connections: server.connectionCount });
+});
+
+/** More than this on the heap when all is over stays for ever. */
+const KEPT_HEAP_BYTES = 16 * 1024 * 1024;
+// Made when they are first looked at.
+void [process.stdout, process.stderr];
+const handlesBefore = process.getActiveResourcesInfo();
+const heapBefore = heapBytes();
+
+function tell(problem) {
+  process.send?.({ event: 'unhandled', reason: problem });
+}
+
+function heapBytes() {
+  globalThis.gc?.();
+  return process.memoryUsage().heapUsed;
+}
 
 const server = new UnixSocketServer({
   path,
@@ -63,13 +88,24 @@ server.addHandler('tick', tick);
 const ticking = setInterval(tick, 2);
 server.on('takenOver', () => void leave());
 process.once('SIGTERM', () => void leave());
-process.on('disconnect', () => process.exit(0));
 server.listen((error) =>
   process.send(error ? { event: 'failed', reason: inspect(error) } : { event: 'listening' }),
 );
 
+function handlesLeft() {
+  const left = [...process.getActiveResourcesInfo()];
+  for (const kind of handlesBefore) if (left.includes(kind)) left.splice(left.indexOf(kind), 1);
+  return left;
+}
+
 async function leave() {
   clearInterval(ticking);
   await server.close();
-  process.exit(0);
+  // Those that came too late are told so and let go of within the next turns.
+  for (let tries = 0; tries < 100 && handlesLeft().length > 0; tries++)
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  if (handlesLeft().length > 0) tell(`a closed server left ${handlesLeft().join(', ')}`);
+  const keptBytes = heapBytes() - heapBefore;
+  if (keptBytes > KEPT_HEAP_BYTES) tell(`a closed server left ${keptBytes} bytes on the heap`);
+  process.send({ event: 'left' }, () => process.exit(0));
 }

@@ -5,6 +5,7 @@ import { Controller, type INestMicroservice } from '@nestjs/common';
 import { EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
 import {
   Signal,
+  SocketServer,
   UnixSocketServer,
   type UnixSocketClientOptions,
   type UnixSocketClientProxy,
@@ -282,6 +283,20 @@ describe.each(TRANSPORTS)('The end of a server over %s', (transport) => {
     expect(reports[0]).toEqual({ cancelled: 1, unanswered: 0, unfinishedConnections: 1 });
     expect(await server.close()).toBe(reports[0]);
     expect(closes).toBe(1);
+    peer.destroy();
+  });
+
+  it('comes once for a server without Nest, too', async () => {
+    const server = new SocketServer({ ...freeAddress(transport), drainTimeoutMs: 30 });
+    server.handle('wait', () => new Promise(() => undefined));
+    await server.listen();
+    const peer = await connectByHand(server.endpoint as Address);
+    await peer.send(request('it', 'wait', 'it'));
+    await heard(peer);
+    const reports = await Promise.all([server.close(), server.close()]);
+    expect(reports[0]).toEqual({ cancelled: 1, unanswered: 0, unfinishedConnections: 1 });
+    expect(reports[1]).toBe(reports[0]);
+    expect(await server.close()).toBe(reports[0]);
     peer.destroy();
   });
 

@@ -11,7 +11,7 @@ import { lastValueFrom } from 'rxjs';
 import { atEnd } from '../support/at-end.js';
 import { rejectionOf } from '../support/rejection.js';
 import { thoroughly } from '../support/thoroughly.js';
-import { greeting, message } from '../support/wire.js';
+import { greeting, message, request } from '../support/wire.js';
 
 const SECOND = 1_000;
 const HOUR = 3_600 * SECOND;
@@ -280,6 +280,21 @@ describe('Client and server in fake time', () => {
     expect(reason).toMatchObject({ code: 'SERVER_CLOSED' });
     await pass(SECOND);
     expect(report()).toEqual({ cancelled: 1, unanswered: 0, unfinishedConnections: 1 });
+  });
+
+  it('waits five seconds for what a client leaves unread when the server is closed, and no longer', async () => {
+    const server = await serve({ drainTimeoutMs: SECOND });
+    server.handle('make', (bytes: number) => 'x'.repeat(bytes));
+    streams.connect().write(request('1', 'make', 4_000_000));
+    await settle();
+    expect(server.getStats().connections[0]?.queuedBytes).toBeGreaterThan(3_000_000);
+    const report = outcomeOf(server.close());
+    await pass(5 * SECOND - 1);
+    expect([report(), server.connectionCount]).toEqual(['pending', 1]);
+    await pass(1);
+    await settle();
+    expect(report()).toEqual({ cancelled: 0, unanswered: 0, unfinishedConnections: 1 });
+    expect(server.connectionCount).toBe(0);
   });
 
   it('waits for answers for drainTimeoutMs when the client is closed', async () => {

@@ -214,6 +214,31 @@ describe('Taking a path over', () => {
       expect(news).toEqual([]);
     });
 
+    it('when the owner does not allow it, to one that asks all the same', async () => {
+      const path = tempSocketPath();
+      const { news } = await startServer({ path, accountId: 'first', takeOver: false });
+      const { answer } = await askByHand(path);
+      expect(answer).toBe('TAKE_OVER_REFUSED');
+      expect(news).toEqual([]);
+    });
+
+    it('by an owner that is closing', async () => {
+      const path = tempSocketPath();
+      const { server } = await startServer({ path, accountId: 'first', drainTimeoutMs: 2_000 });
+      const peer = await RawPeer.connect({ path });
+      atEnd(() => peer.destroy());
+      await peer.next();
+      await peer.send(hello());
+      const closing = server.close();
+      await nextWhere(peer, ({ msg_type: type }) => type === 'error');
+      await peer.send(hello({ take_over: true }));
+      expect(await nextWhere(peer, ({ msg_type: type }) => type === 'error')).toMatchObject({
+        error_detail: { code: 'TAKE_OVER_REFUSED' },
+      });
+      peer.end();
+      await closing;
+    });
+
     it('while another one has the consent', async () => {
       const path = tempSocketPath();
       const { news } = await startServer({ path, accountId: 'first' });

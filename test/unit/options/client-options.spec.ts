@@ -146,3 +146,18 @@ describe('resolveLinkOptions', () => {
     );
   });
 });
+
+describe('limits on bytes that wait', () => {
+  const MIB = 1024 * 1024;
+  const limits = ['maxSendQueueBytes', 'maxQueuedBytesPerConnection', 'maxOfflineBytes'] as const;
+
+  it.each(limits)('%s has room for four of the largest messages', (name) => {
+    expect(resolveLinkOptions({ path: '/s.sock', maxFrameBytes: 128 * MIB })[name]).toBe(512 * MIB);
+    expect(resolveLinkOptions({ path: '/s.sock', maxFrameBytes: MIB })[name]).toBe(64 * MIB);
+  });
+
+  it.each(limits)('%s is what is asked for', (name) => {
+    const options = { path: '/s.sock', maxFrameBytes: 128 * MIB, [name]: 2 * MIB };
+    expect(resolveLinkOptions(options)[name]).toBe(2 * MIB);
+  });
+});

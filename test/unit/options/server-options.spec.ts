@@ -131,3 +131,18 @@ describe('resolveServerOptions', () => {
     ]);
   });
 });
+
+describe('limits on bytes that wait', () => {
+  const MIB = 1024 * 1024;
+  const limits = ['maxSendQueueBytes', 'maxQueuedBytesPerConnection'] as const;
+
+  it.each(limits)('%s has room for four of the largest messages', (name) => {
+    expect(resolveServerOptions({ path: '/s.sock', maxFrameBytes: 128 * MIB })[name]).toBe(512 * MIB);
+    expect(resolveServerOptions({ path: '/s.sock', maxFrameBytes: MIB })[name]).toBe(64 * MIB);
+  });
+
+  it.each(limits)('%s is what is asked for', (name) => {
+    const options = { path: '/s.sock', maxFrameBytes: 128 * MIB, [name]: 2 * MIB };
+    expect(resolveServerOptions(options)[name]).toBe(2 * MIB);
+  });
+});

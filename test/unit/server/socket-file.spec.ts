@@ -148,7 +148,11 @@ describe('SocketFile', () => {
     it('refuses a path that leaves no room for the hidden name, before anything is made', async () => {
       const dir = tempDir();
       // Its hidden name has too many bytes, but not too many characters.
-      const deep = join(dir, '\u{1f40d}'.repeat(8), 'd'.repeat(MAX_PATH_BYTES - Buffer.byteLength(dir) - 36));
+      const deep = join(
+        dir,
+        '\u{1f40d}'.repeat(10),
+        'd'.repeat(MAX_PATH_BYTES - Buffer.byteLength(dir) - 44),
+      );
       const path = join(deep, 's');
       expect(Buffer.byteLength(path)).toBeLessThanOrEqual(MAX_PATH_BYTES);
       const error = await newHolder('first')
