@@ -15,6 +15,7 @@ const LAST_GROUP_BYTES = 8 * 1024;
  * again. While a lot has to wait, what is joined becomes bytes at this size.
  */
 const LARGEST_TEXT_BYTES = 8 * 1024;
+const SLAB_BYTES = 8 * LARGEST_TEXT_BYTES;
 
 /** Hears once that the kernel has a frame, or of the error that prevented it. */
 export interface FlushListener {
@@ -33,6 +34,9 @@ export class SendQueue implements TurnListener {
   private text = '';
   /** What goes before `text`: frames that came in bytes, and text that had to wait. */
   private parts: Buffer[] = [];
+  /** Has room for text that has to wait; only while some does. */
+  private slab: Buffer | undefined;
+  private slabBytes = 0;
   private gatheredBytes = 0;
   private listeners: FlushListener[] = [];
   /** In which the last frame was taken. */
@@ -105,6 +109,7 @@ export class SendQueue implements TurnListener {
     this.socket.off('drain', this.onDrain);
     this.text = '';
     this.parts = [];
+    this.slab = undefined;
     this.gatheredBytes = 0;
     this.takeListeners()?.(error);
   }
@@ -129,9 +134,20 @@ export class SendQueue implements TurnListener {
 
   /** Bytes, so that all parts are: mixed ones would be joined once more on their way to the kernel. */
   private sealText(): void {
-    if (this.text === '') return;
-    this.parts.push(Buffer.from(this.text, 'latin1'));
+    const { text } = this;
+    if (text === '') return;
     this.text = '';
+    this.parts.push(this.isBlocked ? this.store(text) : Buffer.from(text, 'latin1'));
+  }
+
+  private store(text: string): Buffer {
+    if (this.slab === undefined || this.slabBytes + text.length > this.slab.length) {
+      this.slab = Buffer.allocUnsafeSlow(Math.max(SLAB_BYTES, text.length));
+      this.slabBytes = 0;
+    }
+    const start = this.slabBytes;
+    this.slabBytes += this.slab.write(text, start, 'latin1');
+    return this.slab.subarray(start, this.slabBytes);
   }
 
   private writeParts(parts: readonly Buffer[], onFlushed: WriteCallback | undefined): boolean {
@@ -156,5 +172,6 @@ export class SendQueue implements TurnListener {
   private readonly onDrain = (): void => {
     this.isBlocked = false;
     this.flush();
+    if (!this.isBlocked) this.slab = undefined;
   };
 }

@@ -30,7 +30,7 @@ export const PACKED_MARK = 0x01;
 export const PACKED_HEADER_BYTES = 5;
 
 /** Above this a string would be copied once more on its way to the kernel than a Buffer is. */
-const LARGEST_STRING_FRAME_BYTES = 8 * 1024;
+const LARGEST_STRING_FRAME_BYTES = 16 * 1024;
 
 /**
  * The frame of the body `head + payload + tail`. A payload in bytes stands last, behind the JSON with null in its place:
