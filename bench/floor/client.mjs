@@ -21,7 +21,7 @@ class FloorClient {
     this.#greeted = greeted;
     this.#writer = new FrameWriter(socket);
     const reader = new FrameReader(
-      (text) => this.#receive(JSON.parse(text)),
+      (message) => this.#receive(message),
       (body) => this.#pending.resolve(readSlot(body), body.subarray(HEAD_BYTES)),
     );
     socket.on('data', (chunk) => reader.push(chunk));
@@ -35,13 +35,13 @@ class FloorClient {
 
   stream(name, data, onItem) {
     return this.#pending.start(
-      (slot) => this.#writer.send(requestText(`${ID_PREFIX}${slot}`, name, data)),
+      (slot) => this.#writer.sendData(data, (json) => requestText(`${ID_PREFIX}${slot}`, name, json)),
       onItem,
     );
   }
 
   emit(name, data) {
-    this.#writer.send(pushText(name, data));
+    this.#writer.sendData(data, (json) => pushText(name, json));
   }
 
   onPush(listener) {

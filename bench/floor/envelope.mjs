@@ -1,4 +1,4 @@
-// The five keys of a MessageBody, written around one JSON.stringify of the payload.
+// The five keys of a MessageBody, written around the JSON of the payload.
 
 let cachedMs = 0;
 let cachedText = '';
@@ -15,15 +15,15 @@ function timestamp() {
 }
 
 /** @param {string} id needs no escaping, here and below */
-export function requestText(id, type, data) {
-  return `{"msg_type":"request","request_id":"${id}","data":{"type":"${type}","data":${JSON.stringify(data)}},"timestamp":"${timestamp()}","error":null}`;
+export function requestText(id, type, json) {
+  return `{"msg_type":"request","request_id":"${id}","data":{"type":"${type}","data":${json}},"timestamp":"${timestamp()}","error":null}`;
 }
 
-export function pushText(type, data) {
-  return `{"msg_type":"push","request_id":"","data":{"type":"${type}","data":${JSON.stringify(data)}},"timestamp":"${timestamp()}","error":null}`;
+export function pushText(type, json) {
+  return `{"msg_type":"push","request_id":"","data":{"type":"${type}","data":${json}},"timestamp":"${timestamp()}","error":null}`;
 }
 
 /** @param {string} [extras] further keys, each as `,"key":value` */
-export function responseText(id, data, extras = '') {
-  return `{"msg_type":"response","request_id":"${id}","data":${JSON.stringify(data)},"timestamp":"${timestamp()}","error":null${extras}}`;
+export function responseText(id, json, extras = '') {
+  return `{"msg_type":"response","request_id":"${id}","data":${json},"timestamp":"${timestamp()}","error":null${extras}}`;
 }

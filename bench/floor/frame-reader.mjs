@@ -1,15 +1,18 @@
 import { isAscii } from 'node:buffer';
 
+import { decodeValue, LARGE_STRING_LENGTH } from '../support/our-tricks.mjs';
 import { HEADER_BYTES, readLength, writeLength } from './frame-header.mjs';
 
 const JSON_START = 0x7b;
+/** What one read brings at most. */
+const LARGEST_CHUNK = 65_537;
 
 /**
- * Cuts a byte stream into the texts of its frames. The complete frames of a chunk are decoded together: one check for
+ * Cuts a byte stream into the messages of its frames. The complete frames of a chunk are decoded together: one check for
  * ASCII and one latin1 decode for all of them is cheaper than a UTF-8 decode each.
  */
 export class FrameReader {
-  #onText;
+  #onMessage;
   #onBinary;
   /** Chunks of a frame that is not complete, and how many bytes they hold. */
   #partial = [];
@@ -18,11 +21,11 @@ export class FrameReader {
   #ends = [];
 
   /**
-   * @param {(text: string) => void} onText called once per frame; the text shares memory with its neighbours'
+   * @param {(message: object) => void} onMessage called once per frame
    * @param {(body: Buffer) => void} onBinary called for a frame that does not begin as JSON does
    */
-  constructor(onText, onBinary) {
-    this.#onText = onText;
+  constructor(onMessage, onBinary) {
+    this.#onMessage = onMessage;
     this.#onBinary = onBinary;
   }
 
@@ -65,15 +68,18 @@ export class FrameReader {
 
   #decode(chunk, complete) {
     const ends = this.#ends;
+    // Large ones are read by themselves.
     const whole = complete === chunk.length ? chunk : chunk.subarray(0, complete);
-    const text = isAscii(whole) ? whole.latin1Slice(0, complete) : null;
+    const text = complete < LARGEST_CHUNK && isAscii(whole) ? whole.latin1Slice(0, complete) : null;
     let start = 0;
     for (let i = 0; i < ends.length; i++) {
       const end = ends[i];
       const body = start + HEADER_BYTES;
       start = end;
       if (chunk[body] !== JSON_START) this.#onBinary(chunk.subarray(body, end));
-      else this.#onText(text === null ? readText(chunk, body, end) : text.substring(body, end));
+      else if (end - body > LARGE_STRING_LENGTH) this.#onMessage(decodeValue(chunk, body, end));
+      else
+        this.#onMessage(JSON.parse(text === null ? readText(chunk, body, end) : text.substring(body, end)));
     }
   }
 }

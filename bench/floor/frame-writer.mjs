@@ -1,3 +1,4 @@
+import { encodeLargeText, LARGE_STRING_LENGTH } from '../support/our-tricks.mjs';
 import { HEADER_BYTES, headerText, writeLength } from './frame-header.mjs';
 
 /** A group of frames is written when it reaches this; the limit doubles with each such write of a tick. */
@@ -7,7 +8,9 @@ const LAST_GROUP_BYTES = 8192;
 const SLAB_BYTES = 64 * 1024;
 
 /** Above this a string would be copied once more on its way to the kernel than a Buffer is. */
-const LARGEST_TEXT_FRAME_BYTES = 8 * 1024;
+const LARGEST_TEXT_FRAME_BYTES = 16 * 1024;
+
+const DATA_PLACE = '\u0001';
 
 /**
  * Writes frames to a socket in groups. The first frame of a tick goes out at once, so that an idle peer can start;
@@ -31,6 +34,21 @@ export class FrameWriter {
   /** @param {import('node:net').Socket} socket */
   constructor(socket) {
     this.#socket = socket;
+  }
+
+  /** @param {(json: string) => string} bodyAround the body with this JSON as its data */
+  sendData(data, bodyAround) {
+    if (typeof data !== 'string' || data.length < LARGE_STRING_LENGTH) {
+      this.send(bodyAround(JSON.stringify(data)));
+      return;
+    }
+    const { bytes } = encodeLargeText(data);
+    const [head, tail] = bodyAround(DATA_PLACE).split(DATA_PLACE);
+    this.#socket.cork();
+    this.#sendBytes(Buffer.from(headerText(head.length + bytes.length + tail.length) + head, 'latin1'));
+    this.#socket.write(bytes);
+    this.#socket.write(tail, 'latin1');
+    this.#socket.uncork();
   }
 
   /** @param {string} text body of the frame, sent as UTF-8 */

@@ -24,17 +24,18 @@ export async function startFloorServer(endpoint, { requests, events, streams }) 
     }
     const handle = requestOf.get(type);
     if (handle !== undefined) {
-      writer.send(responseText(request_id, handle(data)));
+      writer.sendData(handle(data), (json) => responseText(request_id, json));
       return;
     }
-    for (const item of streamOf.get(type)(data)) writer.send(responseText(request_id, item, ',"more":true'));
-    writer.send(responseText(request_id, null, ',"end":true'));
+    for (const item of streamOf.get(type)(data))
+      writer.send(responseText(request_id, JSON.stringify(item), ',"more":true'));
+    writer.send(responseText(request_id, 'null', ',"end":true'));
   };
 
   const server = net.createServer({ noDelay: true }, (socket) => {
     const writer = new FrameWriter(socket);
     const reader = new FrameReader(
-      (text) => onMessage(writer, JSON.parse(text)),
+      (message) => onMessage(writer, message),
       (body) =>
         writer.sendBinary(body.subarray(0, HEAD_BYTES), requests.echoBytes(body.subarray(HEAD_BYTES))),
     );
@@ -42,14 +43,14 @@ export async function startFloorServer(endpoint, { requests, events, streams }) 
     socket.on('data', (chunk) => reader.push(chunk));
     socket.on('error', () => socket.destroy());
     socket.on('close', () => writers.delete(socket));
-    writer.send(responseText('', { account_id: 'floor', conn_id: '00000000' }));
+    writer.send(responseText('', '{"account_id":"floor","conn_id":"00000000"}'));
   });
   server.listen(endpoint);
   await once(server, 'listening');
   return {
     /** To every client, encoded once. */
     publish(data) {
-      const frame = frameOf(pushText('tick', data));
+      const frame = frameOf(pushText('tick', JSON.stringify(data)));
       for (const writer of writers.values()) writer.sendFrame(frame);
     },
     async close() {

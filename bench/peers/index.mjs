@@ -2,6 +2,7 @@
 export const PEER_IDS = [
   'ours-unix',
   'ours-tcp',
+  'ours-msgpack',
   'nest-tcp',
   'nest-tcp-objects',
   'nest-grpc',
