@@ -144,10 +144,12 @@ async function onMessage(message) {
   const { repeated, reconnects } = client.getStats();
   const hung = [...open];
   await client.close();
+  // Nobody may be there to hear of it any more once the verdicts are in.
+  clearInterval(progress);
   process.send({ event: 'verdicts', ...verdicts, hung, repeated, reconnects, numbers });
 }
 
-setInterval(
+const progress = setInterval(
   () => process.send({ event: 'progress', answered: verdicts.answered, started: verdicts.started }),
   100,
 ).unref();
