@@ -64,8 +64,9 @@ export interface ClientSettings {
   /** Version of the base protocol. `auto`: told by the server's greeting. @default 'auto' */
   protocol: ProtocolVersion | 'auto';
   /**
-   * How payloads travel between two ends of this package. `auto`: those that hold binary as MessagePack, all else as
-   * JSON. `msgpack` or a codec of one's own: all of them. Only where both ends have the codec; else JSON. @default 'auto'
+   * How payloads travel between two ends of this package. `auto`: as MessagePack what holds binary or long strings, all
+   * else as JSON. `msgpack` or a codec of one's own: all of them. Only where both ends have the codec; else JSON.
+   * @default 'auto'
    */
   codec: CodecChoice;
   /** Whether integers beyond 2^53 are BigInts, with all their digits, and BigInts may be sent. @default false */

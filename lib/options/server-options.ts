@@ -73,8 +73,9 @@ export interface ServerSettings {
   /** Of such clients; more of them are disconnected after `heartbeat.timeoutMs`. @default 1000 */
   maxSilentPeers: number;
   /**
-   * How payloads travel between two ends of this package. `auto`: those that hold binary as MessagePack, all else as
-   * JSON. `msgpack` or a codec of one's own: all of them. Only where both ends have the codec; else JSON. @default 'auto'
+   * How payloads travel between two ends of this package. `auto`: as MessagePack what holds binary or long strings, all
+   * else as JSON. `msgpack` or a codec of one's own: all of them. Only where both ends have the codec; else JSON.
+   * @default 'auto'
    */
   codec: CodecChoice;
   /** Whether integers beyond 2^53 are BigInts, with all their digits, and BigInts may be sent. @default false */

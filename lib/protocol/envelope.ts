@@ -1,5 +1,6 @@
 import { asciiJson, encodeFrame, type Frame } from './frame-writer.js';
-import { MAX_DEPTH, type JsonRules } from './json-codec.js';
+import { type JsonRules } from './json-codec.js';
+import { MAX_DEPTH } from './value-rules.js';
 import type { Payload } from './payload.js';
 import { formatTimestamp } from './timestamp.js';
 

@@ -7,17 +7,19 @@ import {
   unmarkInteger,
   unmarkIntegers,
 } from './exact-integers.js';
-import { LARGE_STRING_LENGTH, type Extract } from './large-text.js';
+import type { Extract } from './large-text.js';
 import { setOwn, withoutBareNonNumbers } from './json-text.js';
-
-/** The key that marks binary in JSON: `{"__bytes__": "<hex>"}`. Peers replace such an object by its bytes. */
-export const BYTES_KEY = '__bytes__';
-
-/** A deeper message is refused: the original gives up at about this depth and closes the connection. */
-export const MAX_DEPTH = 1_000;
-
-/** A deeper value is not sent: inside its message, which adds some levels, it would be refused. */
-export const MAX_VALUE_DEPTH = MAX_DEPTH - 10;
+import { Survey } from './survey.js';
+import {
+  BYTES_KEY,
+  isBinary,
+  isBoxed,
+  MAX_DEPTH,
+  MAX_VALUE_DEPTH,
+  reservedKey,
+  toBuffer,
+  tooDeep,
+} from './value-rules.js';
 
 /** A text this short cannot hold more than {@link MAX_DEPTH} levels: each costs two brackets. */
 const TOO_SHORT_TO_BE_DEEP = 2 * MAX_DEPTH;
@@ -40,7 +42,7 @@ export const PLAIN_JSON: JsonRules = { hasTags: true, isExact: false };
  */
 export function encodeJson(value: unknown, maxDepth = MAX_VALUE_DEPTH, rules = PLAIN_JSON): string {
   try {
-    return contentOf(value, maxDepth, rules.hasTags) === 'binary'
+    return new Survey(rules.hasTags).holdsBinary(value, maxDepth)
       ? encodeTagged(value, maxDepth, rules)
       : encodePlain(value, maxDepth, rules);
   } catch (error) {
@@ -110,41 +112,6 @@ function stringify(value: unknown): string {
   return (JSON.stringify(value) as string | undefined) ?? 'null';
 }
 
-/** What a value holds that `JSON.stringify` does badly: large strings, which it copies, or binary, which it does not know. */
-export type Content = 'plain' | 'large' | 'binary';
-
-/**
- * `JSON.stringify` would write a Buffer as `{"type":"Buffer",…}` and a typed array as an object of numbers,
- * and offers no cheap way to step in; so values are looked through first. Also finds what must not be sent.
- * @param levels how many the value may have
- * @param hasTags whether the tag's key is reserved
- */
-export function contentOf(value: unknown, levels: number, hasTags: boolean): Content {
-  if (typeof value === 'string') return value.length < LARGE_STRING_LENGTH ? 'plain' : 'large';
-  if (typeof value !== 'object' || value === null) return 'plain';
-  if (levels === 0) throw tooDeep();
-  let found: Content = 'plain';
-  if (Array.isArray(value)) {
-    for (let i = 0; i < value.length; i++) {
-      const content = contentOf(value[i], levels - 1, hasTags);
-      if (content === 'binary') return content;
-      if (content === 'large') found = content;
-    }
-    return found;
-  }
-  if (isBinary(value)) return 'binary';
-  // What toJSON() gives is only known by calling it, which the careful path does.
-  if (typeof (value as { toJSON?: unknown }).toJSON === 'function')
-    return value instanceof Date ? 'plain' : 'binary';
-  for (const key in value) {
-    if (key === BYTES_KEY && hasTags && Object.hasOwn(value, key)) throw reservedKey();
-    const content = contentOf((value as Record<string, unknown>)[key], levels - 1, hasTags);
-    if (content === 'binary') return content;
-    if (content === 'large') found = content;
-  }
-  return found;
-}
-
 /** A copy of `value` in which all binary is tagged; everything else as `JSON.stringify` would see it. */
 function tagBinary(value: unknown, key: string, levels: number, rules: JsonRules): unknown {
   if (typeof value === 'bigint') return rules.isExact ? markInteger(value) : value;
@@ -176,30 +143,6 @@ function tagItems(value: object, levels: number, rules: JsonRules): unknown {
       return [name, typeof item === 'function' ? undefined : tagBinary(item, name, levels - 1, rules)];
     }),
   );
-}
-
-export function tooDeep(): EncodeError {
-  return new EncodeError(`it is circular or nested deeper than ${MAX_VALUE_DEPTH} levels`);
-}
-
-export function reservedKey(): EncodeError {
-  return new EncodeError(`the key "${BYTES_KEY}" is reserved for binary; send a Buffer or rename it`);
-}
-
-export function isBoxed(value: object): boolean {
-  return (
-    value instanceof Number || value instanceof String || value instanceof Boolean || value instanceof BigInt
-  );
-}
-
-export function isBinary(value: object): value is ArrayBufferView | ArrayBufferLike {
-  return ArrayBuffer.isView(value) || value instanceof ArrayBuffer || value instanceof SharedArrayBuffer;
-}
-
-export function toBuffer(value: ArrayBufferView | ArrayBufferLike): Buffer {
-  return ArrayBuffer.isView(value)
-    ? Buffer.from(value.buffer, value.byteOffset, value.byteLength)
-    : Buffer.from(value as ArrayBuffer);
 }
 
 function parse(text: string): unknown {

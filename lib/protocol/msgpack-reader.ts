@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { MalformedFrameError } from '../errors/protocol.errors.js';
-import { MAX_DEPTH } from './json-codec.js';
+import { MAX_DEPTH } from './value-rules.js';
 import { setOwn } from './json-text.js';
 
 /** Binary in larger payloads is not copied: what it keeps alive is the frame it is the most of. */

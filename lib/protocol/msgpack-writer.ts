@@ -7,7 +7,7 @@ import {
   reservedKey,
   toBuffer,
   tooDeep,
-} from './json-codec.js';
+} from './value-rules.js';
 
 /** Thrown at a value that MessagePack cannot carry as JSON does. */
 class NotPackable extends Error {}

@@ -3,19 +3,16 @@ import { MalformedFrameError } from '../errors/protocol.errors.js';
 import { MsgpackCodec, type Codec } from './codec.js';
 import {
   asEncodeError,
-  contentOf,
   decodeJson,
   encodeJson,
   encodePlain,
   encodeTagged,
-  isBinary,
-  MAX_VALUE_DEPTH,
-  toBuffer,
-  type Content,
   type JsonRules,
 } from './json-codec.js';
-import { encodeLargeText, type LargeText } from './large-text.js';
+import { isBinary, MAX_VALUE_DEPTH, toBuffer } from './value-rules.js';
+import { encodeLargeText, LARGE_STRING_LENGTH, type LargeText } from './large-text.js';
 import { binaryHead } from './msgpack-writer.js';
+import { Survey } from './survey.js';
 
 /** Data on its way out, encoded: JSON, in bytes if it is large, or what a codec made of it. */
 export type Payload = string | LargeText | PackedPayload;
@@ -52,8 +49,13 @@ export function payloadBytes(payload: Payload): number {
   return typeof payload === 'string' ? Buffer.byteLength(payload) : payload.length;
 }
 
-/** `auto` is MessagePack for what holds binary, and JSON for all else; `msgpack` and codecs of one's own are for all. */
+/** `auto` is MessagePack for binary and long strings, JSON for all else; `msgpack` and codecs of one's own are for all. */
 export type CodecChoice = 'auto' | 'json' | 'msgpack' | Codec;
+
+/** A string of this length is written and read as MessagePack several times as fast as JSON, which looks at each character. */
+const LONG_STRING_LENGTH = 4 * 1024;
+/** Beside so many other values; with more of them JSON is faster. */
+const FEW_VALUES = 64;
 
 /** Larger binary is not copied on its way out. */
 const LARGEST_COPIED_BYTES = 64 * 1024;
@@ -74,26 +76,27 @@ export class PayloadCodec {
 
   /** As JSON, for any peer. @throws EncodeError */
   encodeText(value: unknown): string | LargeText {
-    const { rules } = this;
     try {
-      const content = contentOf(value, MAX_VALUE_DEPTH, true);
-      return content === 'binary' ? encodeTagged(value, MAX_VALUE_DEPTH, rules) : this.write(value, content);
+      const survey = new Survey(true);
+      return survey.holdsBinary(value, MAX_VALUE_DEPTH)
+        ? encodeTagged(value, MAX_VALUE_DEPTH, this.rules)
+        : this.write(value, survey);
     } catch (error) {
       throw asEncodeError(error);
     }
   }
 
-  /** For a peer that has the codec, or may have it. @throws EncodeError */
+  /**
+   * For peers that are not known to have the codec, of which some may: binary is worth it.
+   * @throws EncodeError
+   */
   encode(value: unknown): Payload {
-    const { rules } = this;
-    try {
-      if (this.isForAll) return this.pack(value) ?? this.encodeText(value);
-      const content = contentOf(value, MAX_VALUE_DEPTH, true);
-      if (content !== 'binary') return this.write(value, content);
-      return this.pack(value) ?? encodeTagged(value, MAX_VALUE_DEPTH, rules);
-    } catch (error) {
-      throw asEncodeError(error);
-    }
+    return this.encodeAs(value, false);
+  }
+
+  /** For a peer that has the codec. @throws EncodeError */
+  encodeForOwn(value: unknown): Payload {
+    return this.encodeAs(value, !this.rules.isExact);
   }
 
   decodeText(text: string): unknown {
@@ -111,10 +114,25 @@ export class PayloadCodec {
     }
   }
 
-  private write(value: unknown, content: Content): string | LargeText {
+  private encodeAs(value: unknown, packsLongStrings: boolean): Payload {
+    try {
+      if (this.isForAll) return this.pack(value) ?? this.encodeText(value);
+      const survey = new Survey(true);
+      if (survey.holdsBinary(value, MAX_VALUE_DEPTH))
+        return this.pack(value) ?? encodeTagged(value, MAX_VALUE_DEPTH, this.rules);
+      const { longestLength, valueCount } = survey;
+      const isWorthPacking =
+        packsLongStrings && longestLength >= LONG_STRING_LENGTH && valueCount <= FEW_VALUES;
+      return (isWorthPacking ? this.pack(value) : undefined) ?? this.write(value, survey);
+    } catch (error) {
+      throw asEncodeError(error);
+    }
+  }
+
+  private write(value: unknown, { longestLength }: Survey): string | LargeText {
     const { rules } = this;
     // Exact integers are put into the text afterwards.
-    return content === 'large' && !rules.isExact
+    return longestLength >= LARGE_STRING_LENGTH && !rules.isExact
       ? encodeLargeText(value)
       : encodePlain(value, MAX_VALUE_DEPTH, rules);
   }

@@ -26,7 +26,7 @@ export class V2Dialect implements Dialect {
   ) {}
 
   encode(value: unknown): Payload {
-    return this.isPacking ? this.payloads.encode(value) : this.payloads.encodeText(value);
+    return this.isPacking ? this.payloads.encodeForOwn(value) : this.payloads.encodeText(value);
   }
 
   request(id: string, type: string, payload: Payload, extras: string, maxFrameBytes: number): Frame {

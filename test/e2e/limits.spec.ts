@@ -81,21 +81,21 @@ async function connectToRaw(options: Partial<UnixSocketClientOptions>) {
 
 describe('the limit of a message', () => {
   it.each<[string, Partial<UnixSocketServerOptions>, Partial<UnixSocketClientOptions>]>([
-    ['its own', {}, { maxFrameBytes: 4 * KIB }],
-    ['the one its server announced', { maxFrameBytes: 4 * KIB }, {}],
-    ['the lower of the two', { maxFrameBytes: 4 * KIB }, { maxFrameBytes: 8 * KIB }],
+    ['its own', {}, { maxFrameBytes: 3 * KIB }],
+    ['the one its server announced', { maxFrameBytes: 3 * KIB }, {}],
+    ['the lower of the two', { maxFrameBytes: 3 * KIB }, { maxFrameBytes: 8 * KIB }],
   ])('fails a request before it is sent: %s', async (_, serverOptions, clientOptions) => {
     const { server, address } = await startServer(serverOptions);
     const client = await connectClient(address, clientOptions);
-    const tooLong = 'x'.repeat(5 * KIB);
+    const tooLong = 'x'.repeat(3.5 * KIB);
     const error: unknown = await client.request('length', tooLong).catch((thrown: unknown) => thrown);
-    expect(error).toMatchObject({ code: 'FRAME_TOO_LARGE', delivery: 'notSent', limitBytes: 4 * KIB });
+    expect(error).toMatchObject({ code: 'FRAME_TOO_LARGE', delivery: 'notSent', limitBytes: 3 * KIB });
     // A request of exactly the limit passes, and of one byte more does not.
-    const fits = tooLong.length - ((error as { bytes: number }).bytes - 4 * KIB);
+    const fits = tooLong.length - ((error as { bytes: number }).bytes - 3 * KIB);
     expect(await client.request('length', 'x'.repeat(fits))).toBe(fits);
     await expect(client.request('length', 'x'.repeat(fits + 1))).rejects.toMatchObject({
       code: 'FRAME_TOO_LARGE',
-      bytes: 4 * KIB + 1,
+      bytes: 3 * KIB + 1,
     });
     await expect(
       new Promise((_resolve, reject) => client.emit('e', tooLong).subscribe({ error: reject })),

@@ -9,7 +9,8 @@ import {
 } from '../../../lib/protocol/envelope.js';
 import { FrameTooLargeError } from '../../../lib/errors/protocol.errors.js';
 import type { Frame } from '../../../lib/protocol/frame-writer.js';
-import { decodeJson, MAX_DEPTH } from '../../../lib/protocol/json-codec.js';
+import { decodeJson } from '../../../lib/protocol/json-codec.js';
+import { MAX_DEPTH } from '../../../lib/protocol/value-rules.js';
 import { frameBytes } from '../../support/frame-bytes.js';
 
 const TIMESTAMP = expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}$/) as unknown;

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { EncodeError, MalformedFrameError } from '../../../lib/errors/protocol.errors.js';
-import { decodeJson, encodeJson, MAX_VALUE_DEPTH, type JsonRules } from '../../../lib/protocol/json-codec.js';
+import { decodeJson, encodeJson, type JsonRules } from '../../../lib/protocol/json-codec.js';
+import { MAX_VALUE_DEPTH } from '../../../lib/protocol/value-rules.js';
 import { caught } from '../../support/caught.js';
 import { recordedFrames } from '../../support/fixtures.js';
 

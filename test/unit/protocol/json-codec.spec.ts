@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { EncodeError, MalformedFrameError } from '../../../lib/errors/protocol.errors.js';
-import { decodeJson, encodeJson, MAX_DEPTH, MAX_VALUE_DEPTH } from '../../../lib/protocol/json-codec.js';
+import { decodeJson, encodeJson } from '../../../lib/protocol/json-codec.js';
+import { MAX_DEPTH, MAX_VALUE_DEPTH } from '../../../lib/protocol/value-rules.js';
 import { caught } from '../../support/caught.js';
 
 const bytes = Buffer.from([0x00, 0xff, 0x61]);

@@ -9,7 +9,7 @@ import {
   LargeText,
 } from '../../../lib/protocol/large-text.js';
 import { decodeValue } from '../../../lib/protocol/message-protocol.js';
-import { PayloadCodec } from '../../../lib/protocol/payload.js';
+import { PackedPayload, PayloadCodec } from '../../../lib/protocol/payload.js';
 import { caught } from '../../support/caught.js';
 
 const large = (unit: string, length = LARGE_STRING_LENGTH): string =>
@@ -73,6 +73,20 @@ describe('large strings', () => {
       false,
     ]);
     expect(codec.encodeText({ text })).toBeInstanceOf(LargeText);
+  });
+
+  it('go as MessagePack to those who read it, from a smaller length on, with few values beside them', () => {
+    const codec = new PayloadCodec('auto', false);
+    const isPacked = (data: unknown): boolean => codec.encodeForOwn(data) instanceof PackedPayload;
+    const text = large('x', 4_096);
+    expect([text, { a: [1, text] }].map(isPacked)).toEqual([true, true]);
+    expect([text.slice(1), { text: text.slice(1) }, 'small', 1].map(isPacked)).toEqual(Array(4).fill(false));
+    expect(isPacked([text, ...Array<number>(62).fill(1)])).toBe(true);
+    expect(isPacked([text, ...Array<number>(63).fill(1)])).toBe(false);
+    expect(isPacked(`${text}\ud83d`)).toBe(false);
+    expect(codec.encode(text)).toBe(JSON.stringify(text));
+    expect(new PayloadCodec('auto', true).encodeForOwn(text)).toBe(JSON.stringify(text));
+    expect(new PayloadCodec('json', false).encodeForOwn(text)).toBe(JSON.stringify(text));
   });
 
   it('do so beside dates, which are not looked into, and not beside binary', () => {
