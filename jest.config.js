@@ -54,6 +54,7 @@ const belowNest = [
   'push-resume',
   'socket-path',
   'stopped-peer',
+  'stream-credit',
   'take-over',
   'unread-answers',
   'vectors',

@@ -1,4 +1,5 @@
 export type { CallObserver, CallOptions } from './calls/pending-call.js';
+export { stream, type ClientStreamOptions, type StreamOptions } from './calls/answer-iterator.js';
 export { request, type ClientRequestOptions, type RequestOptions } from './calls/request.js';
 export {
   RequestHandler,
@@ -29,6 +30,7 @@ export {
   RemoteError,
   RequestAbortedError,
   RequestTimeoutError,
+  StreamOverflowError,
   type RefusalCode,
 } from './errors/call.errors.js';
 export {

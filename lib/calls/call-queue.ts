@@ -10,6 +10,8 @@ export interface CallQueueLimits {
   readonly maxQueued: number;
   /** Bytes of calls that may wait. */
   readonly maxQueuedBytes: number;
+  /** Bytes of values that may wait for callers that have said to take no more. */
+  readonly maxReservedBytes: number;
 }
 
 const none = (): number => 0;
@@ -41,6 +43,7 @@ export class CallQueue<C extends CallChannel = CallChannel> implements CallOwner
   private isBreathing = false;
   /** Calls whose answers wait for the caller to read, oldest first; also some that ended meanwhile. */
   private unsent: IncomingCall<C>[] = [];
+  private reservedBytes = 0;
   /** Streams that make nothing until the caller reads. */
   private pausedStreams: Set<PausedStream> | undefined;
 
@@ -98,6 +101,11 @@ export class CallQueue<C extends CallChannel = CallChannel> implements CallOwner
     call.isWaiting = true;
     this.waiting.push(call);
     this.waitingBytes += call.message.bytes;
+  }
+
+  /** The request with this id that runs. */
+  find(id: unknown): IncomingCall<C> | undefined {
+    return this.running.find(({ message }) => message.id === id && message.kind === 'request');
   }
 
   /** Cancels the call with this id, running or waiting. */
@@ -181,6 +189,16 @@ export class CallQueue<C extends CallChannel = CallChannel> implements CallOwner
 
   forgetStream(stream: PausedStream): void {
     this.pausedStreams?.delete(stream);
+  }
+
+  get maxReservedBytes(): number {
+    return this.limits.maxReservedBytes;
+  }
+
+  reserve(bytes: number): boolean {
+    if (this.reservedBytes + bytes > this.limits.maxReservedBytes) return false;
+    this.reservedBytes += bytes;
+    return true;
   }
 
   onCallSettled(call: IncomingCall<C>): void {

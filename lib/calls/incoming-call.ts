@@ -1,11 +1,12 @@
 import type { DeadlineLane, Expiring } from '../connection/deadlines.js';
 import type { Slotted } from '../connection/slots.js';
-import { DeadlineExceededError, type RefusalCode } from '../errors/call.errors.js';
+import { DeadlineExceededError, StreamOverflowError, type RefusalCode } from '../errors/call.errors.js';
 import type { UnixSocketError } from '../errors/unix-socket.error.js';
 import type { Frame } from '../protocol/frame-writer.js';
 import { MessageType } from '../protocol/message-body.js';
 import type { CallAudience, CallChannel } from './call-channel.js';
 import type { IncomingMessage } from './incoming-message.js';
+import { StreamCredit, type ValueStore } from './stream-credit.js';
 import type { PausedStream, StreamFlow } from './stream-flow.js';
 
 /** Why a call failed, as it goes to the caller. */
@@ -19,7 +20,7 @@ export interface CallFailure {
 }
 
 /** Decides when an answer leaves, and hears of a call's end, whatever it was. */
-export interface CallOwner<C extends CallChannel> {
+export interface CallOwner<C extends CallChannel> extends ValueStore {
   /** Whether an answer has to wait, because the caller leaves earlier ones unread. */
   readonly isHeldBack: boolean;
   /** The call has an answer that waits: {@link IncomingCall.release} it once the caller reads. */
@@ -62,12 +63,17 @@ export class IncomingCall<C extends CallChannel = CallChannel> implements Expiri
   private heldValue: unknown = null;
   /** Encodes the answer that waits. Not done before: the value may be shared by many calls, its bytes are not. */
   private unsent: (() => Frame) | undefined;
+  /** Set if the caller says how many values of a stream it takes. */
+  private readonly credit: StreamCredit | undefined;
 
   constructor(
     private readonly caller: C,
     readonly message: IncomingMessage,
     private readonly owner: CallOwner<C>,
-  ) {}
+  ) {
+    const { credit } = message;
+    this.credit = credit !== undefined && caller.isUpgraded ? new StreamCredit(credit, owner) : undefined;
+  }
 
   /** Where it came from; the latest, if it came more than once. */
   get connection(): C {
@@ -100,11 +106,13 @@ export class IncomingCall<C extends CallChannel = CallChannel> implements Expiri
 
   /** Whether a stream should make no more values for now. */
   get isStreamHeldBack(): boolean {
-    return this.isAwaited && this.flow.isHeldBack;
+    return this.isAwaited && (this.credit?.isSpent === true || this.flow.isHeldBack);
   }
 
+  /** Resumes `stream` when it may be that it is held back no longer. */
   pauseStream(stream: PausedStream): void {
-    this.flow.pauseStream(stream);
+    if (this.credit?.isSpent === true) this.credit.pause(stream);
+    else this.flow.pauseStream(stream);
   }
 
   forgetStream(stream: PausedStream): void {
@@ -160,6 +168,15 @@ export class IncomingCall<C extends CallChannel = CallChannel> implements Expiri
     if (this.state === 'answered') this.settle();
   }
 
+  /** The caller takes so many more values. */
+  addCredit(values: number): void {
+    const { credit } = this;
+    if (credit === undefined || this.isSettled) return;
+    credit.add(values);
+    if (credit.isWaiting) this.sendKept(credit);
+    else credit.resume();
+  }
+
   onExpired(): void {
     const { type } = this.message;
     // The peer chose it; not everything can be made a string.
@@ -211,7 +228,7 @@ export class IncomingCall<C extends CallChannel = CallChannel> implements Expiri
 
   /** Whether its last frame has to wait until the caller has read what came before. */
   private get isHeldBack(): boolean {
-    return this.isAwaited && this.owner.isHeldBack;
+    return this.isAwaited && (this.credit?.isWaiting === true || this.owner.isHeldBack);
   }
 
   private conclude(value: unknown, extras: string): void {
@@ -237,7 +254,8 @@ export class IncomingCall<C extends CallChannel = CallChannel> implements Expiri
     this.answeredAt = performance.now();
     this.heldValue = null;
     this.unsent = encode;
-    this.owner.onAnswerWaits(this);
+    // Of the values before it nobody but this caller knows when they leave.
+    if (this.credit?.isWaiting !== true) this.owner.onAnswerWaits(this);
   }
 
   private sendValue(value: unknown, extras: string, isOneOfMany: boolean): void {
@@ -246,10 +264,24 @@ export class IncomingCall<C extends CallChannel = CallChannel> implements Expiri
     try {
       frame = this.encode(value, extras);
     } catch (error) {
-      this.onUnencodable(error as UnixSocketError);
+      this.failAtOnce(error as UnixSocketError);
       return;
     }
-    this.send(frame, isOneOfMany);
+    if (!isOneOfMany || this.credit === undefined || this.credit.spend()) this.send(frame, isOneOfMany);
+    // Only an Observable, which cannot be paused, has a value when its caller takes none.
+    else if (!this.credit.keep(frame)) this.overflow();
+  }
+
+  private overflow(): void {
+    const limit = `${this.owner.maxReservedBytes} bytes of values for one connection`;
+    this.failAtOnce(new StreamOverflowError(String(this.message.type), limit));
+  }
+
+  private sendKept(credit: StreamCredit): void {
+    for (let frame = credit.take(); frame !== undefined; frame = credit.take()) this.send(frame, true);
+    if (this.state !== 'answered' || credit.isWaiting) return;
+    if (this.owner.isHeldBack) this.owner.onAnswerWaits(this);
+    else this.release();
   }
 
   private sendEncoded(encode: () => Frame): void {
@@ -258,7 +290,7 @@ export class IncomingCall<C extends CallChannel = CallChannel> implements Expiri
     try {
       frame = encode();
     } catch (error) {
-      this.onUnencodable(error as UnixSocketError);
+      this.failAtOnce(error as UnixSocketError);
       return;
     }
     this.send(frame, false);
@@ -268,8 +300,8 @@ export class IncomingCall<C extends CallChannel = CallChannel> implements Expiri
     (this.shared ?? this.caller).sendFrame(frame, MessageType.Response, isOneOfMany);
   }
 
-  /** What cannot be encoded becomes an error response; the connection lives. */
-  private onUnencodable({ message, code }: UnixSocketError): void {
+  /** The error is all the caller still gets, whatever waits; the connection lives. */
+  private failAtOnce({ message, code }: UnixSocketError): void {
     this.caller.noteError(code);
     this.send(this.caller.dialect.failure(this.message.id, message, { code, message }, Infinity), false);
     this.end();
@@ -280,6 +312,7 @@ export class IncomingCall<C extends CallChannel = CallChannel> implements Expiri
     this.state = 'settled';
     this.heldValue = null;
     this.unsent = undefined;
+    this.credit?.drop();
     this.owner.onCallSettled(this);
   }
 

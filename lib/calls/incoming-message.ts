@@ -13,6 +13,8 @@ export interface IncomingMessage {
   readonly meta: Readonly<Record<string, string>> | undefined;
   /** How long the caller still waits, in milliseconds from arrival. */
   readonly deadlineMs: number | undefined;
+  /** How many values of a stream the caller takes for now; undefined if it takes them as they come. */
+  readonly credit: number | undefined;
   /** Whether `data` is the output of a custom serializer. */
   readonly isPacket: boolean;
   /** Size on the wire. */
@@ -29,6 +31,7 @@ export function readIncoming(kind: 'request' | 'event', body: MessageBody, bytes
     data: payload.data,
     meta: body.meta === undefined ? undefined : readMeta(body.meta),
     deadlineMs: body.deadline_ms === undefined ? undefined : readInteger(body.deadline_ms),
+    credit: body.credit === undefined ? undefined : readInteger(body.credit),
     isPacket: body.packet === true,
     bytes,
   };

@@ -6,6 +6,7 @@ import { ConnectionLostError } from '../errors/connection.errors.js';
 import { InvalidOptionError } from '../errors/option.errors.js';
 import type { Delivery, UnixSocketError } from '../errors/unix-socket.error.js';
 import { milliseconds } from '../options/rules.js';
+import { extra } from '../protocol/envelope.js';
 import type { Metadata } from '../protocol/guards.js';
 import type { MessageBody } from '../protocol/message-body.js';
 import type { Payload } from '../protocol/payload.js';
@@ -30,6 +31,25 @@ export interface CallOptions {
   readonly meta?: Metadata | undefined;
   /** Whether the data is the output of a custom serializer. */
   readonly isPacket?: boolean | undefined;
+  /** Set if the values of a stream are taken one by one. @internal */
+  readonly intake?: CallIntake | undefined;
+}
+
+/** How many values of a stream may be on their way. */
+export interface CallIntake {
+  /** So many at first. */
+  readonly window: number;
+  /** Whether the other end keeps to it; set with every sending. */
+  isAgreed: boolean;
+  /** Whether any may come now: if not, the other end is silent because of us. */
+  readonly isOpen: boolean;
+}
+
+/** The intake of a call as it goes with its request. */
+export function creditExtra(intake: CallIntake | undefined, isAgreed: boolean): string {
+  if (intake === undefined) return '';
+  intake.isAgreed = isAgreed;
+  return isAgreed ? extra('credit', intake.window) : '';
 }
 
 const TIMEOUT_RULE = milliseconds(0);

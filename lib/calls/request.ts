@@ -18,6 +18,8 @@ export interface CallMaker {
   call(type: string, payload: Payload, options: CallOptions, observer: CallObserver): PendingCall;
   /** The caller has gone: nothing more is reported. */
   cancel(call: PendingCall): void;
+  /** So many more values of a stream may come, beside those of its {@link CallIntake}. */
+  grant(call: PendingCall, values: number): void;
 }
 
 /**
@@ -35,7 +37,7 @@ export async function request(
 }
 
 /** Keeps a promise: of more than one end, only the first counts. */
-interface AnswerTarget {
+export interface AnswerTarget {
   next(value: unknown): void;
   error(error: unknown): void;
   complete(): void;
@@ -80,7 +82,7 @@ export async function requestPayload(
 }
 
 /** One signal may stand for many requests: more than the ten listeners from which on Node warns of a leak. */
-function listen(signal: AbortSignal, onAbort: () => void): void {
+export function listen(signal: AbortSignal, onAbort: () => void): void {
   // A limit that the application has set itself stays. Infinity, because Node takes 0 for no limit at all to be read.
   if (signal instanceof EventTarget && getMaxListeners(signal) === EventEmitter.defaultMaxListeners)
     setMaxListeners(Infinity, signal);

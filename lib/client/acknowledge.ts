@@ -1,5 +1,5 @@
 import type { CallChannel } from '../calls/call-channel.js';
-import { IncomingCall } from '../calls/incoming-call.js';
+import { IncomingCall, type CallOwner } from '../calls/incoming-call.js';
 import { readIncoming } from '../calls/incoming-message.js';
 import { failureOf } from '../calls/run-function-handler.js';
 import type { MessageBody } from '../protocol/message-body.js';
@@ -8,7 +8,13 @@ import type { PushHandling } from './push-handling.js';
 const DROPPED = 'A handler of the push was too slow for it, so it was dropped.';
 
 /** The answer of a push counts as no call. */
-const UNOWNED = { isHeldBack: false, onAnswerWaits: () => undefined, onCallSettled: () => undefined };
+const UNOWNED: CallOwner<CallChannel> = {
+  isHeldBack: false,
+  onAnswerWaits: () => undefined,
+  onCallSettled: () => undefined,
+  maxReservedBytes: 0,
+  reserve: () => false,
+};
 
 /** The connection that a push came over. */
 export interface PushChannel extends CallChannel {

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import {
   callTimeoutMs,
+  creditExtra,
   PendingCall,
   type CallHost,
   type CallObserver,
@@ -107,6 +108,14 @@ export class Calls implements CallHost<Session> {
     call.abandon();
   }
 
+  /** So many more values of a stream may come. */
+  grant(call: PendingCall<Session>, values: number): void {
+    const { session } = call;
+    if (session === undefined || call.isSettled) return;
+    if (session.takesCredit) session.sayCredit(call.id, values);
+    this.restartDeadline(call);
+  }
+
   /** Sends what has waited. */
   onReady(session: Session): void {
     // Whoever hears that a call has failed may close the link, or end those behind it, or make more.
@@ -132,8 +141,8 @@ export class Calls implements CallHost<Session> {
       call.next(body.data, false);
       call.complete();
     } else {
-      if (body.more === true) this.restartDeadline(call);
       call.receive(body);
+      if (body.more === true && !call.isSettled) this.restartDeadline(call);
     }
   }
 
@@ -240,12 +249,16 @@ export class Calls implements CallHost<Session> {
   }
 
   private extras(session: Session, call: PendingCall<Session>): string {
-    const { meta, isPacket, timeoutMs } = call.options;
-    if (meta === undefined && isPacket === undefined && timeoutMs === undefined) return '';
+    const { meta, isPacket, timeoutMs, intake } = call.options;
+    if (meta === undefined && isPacket === undefined && timeoutMs === undefined && intake === undefined)
+      return '';
     const hasDeadline = session.isUpgraded && timeoutMs !== undefined && timeoutMs > 0;
     const deadlineMs = hasDeadline ? Math.max(0, Math.ceil(call.expiresAt - performance.now())) : undefined;
     return (
-      extra('meta', meta) + (isPacket === true ? ',"packet":true' : '') + extra('deadline_ms', deadlineMs)
+      extra('meta', meta) +
+      (isPacket === true ? ',"packet":true' : '') +
+      extra('deadline_ms', deadlineMs) +
+      creditExtra(intake, session.takesCredit)
     );
   }
 
@@ -290,6 +303,7 @@ export class Calls implements CallHost<Session> {
     // An explicit time limit bounds the whole call.
     if (call.options.timeoutMs !== undefined) return;
     this.deadlines.remove(call);
+    if (call.options.intake?.isOpen === false) return;
     this.deadlines.add(call, this.options.idleTimeoutMs, performance.now());
   }
 }

@@ -122,6 +122,11 @@ export class Link implements SessionOwner, CallRoute {
     this.calls.cancel(call);
   }
 
+  /** So many more values of a stream may come. @internal */
+  grant(call: PendingCall<Session>, values: number): void {
+    this.calls.grant(call, values);
+  }
+
   /** Registers a function for calls of the server, also while connected; the last one for a type wins. */
   handle(type: string, handler: RequestHandlerFunction<never>): this {
     this.runner.handlers.register(type, handler);

@@ -2,7 +2,7 @@ import type { RoomPosition } from '../protocol/room-positions.js';
 import { PushOverflowError } from '../errors/push.errors.js';
 import type { PushSettings } from '../options/push-options.js';
 import type { HandlingTally } from './push-handling.js';
-import { Fifo } from './fifo.js';
+import { Fifo } from '../connection/fifo.js';
 
 /** A push as it arrived. */
 export interface ReceivedPush {

@@ -38,6 +38,7 @@ export class ServedCalls<C extends ServedChannel> implements StreamFlow {
         maxConcurrent: options.maxConcurrentPerConnection,
         maxQueued: options.maxQueuedPerConnection,
         maxQueuedBytes: options.maxQueuedBytesPerConnection,
+        maxReservedBytes: options.maxSendQueueBytes,
       },
       (call) => owner.runner.run(call),
       (call) => {
@@ -91,6 +92,11 @@ export class ServedCalls<C extends ServedChannel> implements StreamFlow {
 
   cancel(id: unknown): void {
     this.queue.cancel(id, new CallCancelledError());
+  }
+
+  /** The server takes so many more values of the stream that answers this request. */
+  addCredit(id: unknown, values: number): void {
+    this.queue.find(id)?.addCredit(values);
   }
 
   /** Returns how many that were. */

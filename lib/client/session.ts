@@ -8,12 +8,12 @@ import type { StreamFlow } from '../calls/stream-flow.js';
 import type { FlushListener } from '../connection/send-queue.js';
 import type { ResolvedLinkOptions } from '../options/client-options.js';
 import { endpointLabel } from '../options/endpoint.js';
-import { ACK, PACKAGE_NAME, REVERSE } from '../protocol/capabilities.js';
+import { ACK, CREDIT, PACKAGE_NAME, REVERSE } from '../protocol/capabilities.js';
 import type { Dialect } from '../protocol/dialect.js';
 import type { ClientDialects } from '../protocol/dialects.js';
 import { extra } from '../protocol/envelope.js';
 import type { Frame } from '../protocol/frame-writer.js';
-import { readErrorDetail, type GreetingInfo } from '../protocol/guards.js';
+import { readErrorDetail, readInteger, type GreetingInfo } from '../protocol/guards.js';
 import { MessageType, type MessageBody } from '../protocol/message-body.js';
 import { readResumeNotice, type ResumeNotice, type ResumeRequest } from '../protocol/room-positions.js';
 import { dial } from './dial.js';
@@ -82,6 +82,11 @@ export class Session implements ServedChannel, ConnectionOwner, HandshakeOwner, 
     return this.greeting?.caps !== undefined;
   }
 
+  /** Whether it sends no more of a stream than it is told. */
+  get takesCredit(): boolean {
+    return this.greeting?.caps?.includes(CREDIT) === true;
+  }
+
   get dialect(): Dialect {
     return this.connection.dialect;
   }
@@ -127,6 +132,12 @@ export class Session implements ServedChannel, ConnectionOwner, HandshakeOwner, 
   /** Says something that asks for no answer. @param id the call it is about, or empty */
   notify(id: string, text: string): void {
     const frame = this.dialect.notice(id, text, undefined);
+    if (frame !== undefined) this.send(frame);
+  }
+
+  /** The server may send so many more values for this call. */
+  sayCredit(id: string, values: number): void {
+    const frame = this.dialect.heartbeat(extra('credit', values), id);
     if (frame !== undefined) this.send(frame);
   }
 
@@ -255,6 +266,10 @@ export class Session implements ServedChannel, ConnectionOwner, HandshakeOwner, 
   }
 
   private onHeartbeat(body: MessageBody): void {
+    if (body.credit !== undefined && this.isUpgraded) {
+      this.served?.addCredit(body.request_id, readInteger(body.credit) ?? 0);
+      return;
+    }
     this.liveness.onHeartbeat(body);
     const notice = this.isUpgraded && body.resume !== undefined ? readResumeNotice(body.resume) : undefined;
     if (notice !== undefined && this.owner.onResumeNotice(this, notice))

@@ -167,6 +167,24 @@ export class DeadlineExceededError extends UnixSocketError {
   }
 }
 
+/** Values of a stream came faster than its caller took them, and there was no room for one more. The call has ended. */
+export class StreamOverflowError extends UnixSocketError {
+  override readonly name = 'StreamOverflowError';
+  readonly code = 'STREAM_OVERFLOW';
+
+  constructor(
+    readonly pattern: string,
+    /** What there is room for. */
+    readonly limit: string,
+  ) {
+    super(
+      `The stream "${pattern}" was ended: its caller is too slow, and there is room for no more than ${limit}. ` +
+        'Return an async generator, which waits for its caller.',
+      { delivery: 'replied' },
+    );
+  }
+}
+
 /** The caller cancelled the call. Reason of the handler's `AbortSignal`. */
 export class CallCancelledError extends UnixSocketError {
   override readonly name = 'CallCancelledError';

@@ -18,6 +18,7 @@ import type { LinkState } from '../client/link-state.js';
 import type { CallOptions } from '../calls/pending-call.js';
 import type { PushFilter } from '../client/push-stream.js';
 import type { PushHandler, PushSubscriptionEvents, ReceivedPush } from '../client/push-subscription.js';
+import { AnswerIterator, type StreamOptions } from '../calls/answer-iterator.js';
 import { requestPayload, type RequestOptions } from '../calls/request.js';
 import { EncodeError } from '../errors/protocol.errors.js';
 import type { LinkOptions } from '../options/client-options.js';
@@ -232,15 +233,22 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
     data: unknown,
     options: RequestOptions = {},
   ): Promise<T> {
-    const prepared = this.prepare('request', pattern, data);
-    const { meta } = prepared.options;
-    const merged = {
-      ...prepared.options,
-      ...options,
-      ...(meta === undefined ? {} : { meta: { ...meta, ...options.meta } }),
-    };
-    const { type, payload } = prepared;
+    const { type, payload, options: merged } = this.prepareWith(options, pattern, data);
     return (await requestPayload(this.link, type, payload, merged, (answer) => this.answersTo(answer))) as T;
+  }
+
+  /**
+   * A request as the values of its answer, for a `for await` loop: a server of this package makes and sends no more than
+   * the loop has asked for. The call is made with the first `next()`, and cancelled when the loop is left.
+   * @throws EncodeError, InvalidOptionError; what `send` errors with, and RequestAbortedError, come from `next()`
+   */
+  stream<T = unknown>(
+    pattern: string | object,
+    data: unknown,
+    options: StreamOptions = {},
+  ): AsyncIterableIterator<T, undefined> {
+    const { type, payload, options: merged } = this.prepareWith(options, pattern, data);
+    return new AnswerIterator<T>(this.link, type, payload, merged, (answer) => this.answersTo(answer));
   }
 
   /**
@@ -317,6 +325,22 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
 
   private filterOf(pattern: string | object | undefined): PushFilter {
     return pushFilter(pattern, (object) => this.typeOf(object));
+  }
+
+  /** With options of the call itself, which count beside those of a record. */
+  private prepareWith<O extends RequestOptions>(
+    options: O,
+    pattern: string | object,
+    data: unknown,
+  ): { type: string; payload: Payload; options: O & CallOptions } {
+    const prepared = this.prepare('request', pattern, data);
+    const { meta } = prepared.options;
+    const merged = {
+      ...prepared.options,
+      ...options,
+      ...(meta === undefined ? {} : { meta: { ...meta, ...options.meta } }),
+    };
+    return { ...prepared, options: merged };
   }
 
   private prepare(

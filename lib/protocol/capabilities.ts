@@ -1,3 +1,6 @@
+/** A stream goes no further than its caller has said. */
+export const CREDIT = 'credit';
+
 /**
  * What this package understands beyond the base protocol. A server lists it in its greeting, a client in its
  * `hello`; extension keys go only to a peer that has shown one of them.
@@ -12,6 +15,7 @@ export const CAPABILITIES: readonly string[] = [
   'probe',
   'going_away',
   'resume',
+  CREDIT,
 ];
 
 /** A client answers pushes that ask for it. */

@@ -34,8 +34,8 @@ export interface Dialect {
   failure(id: unknown, text: string, detail: unknown, maxFrameBytes: number): Frame;
   /** The answer to a request that nothing handles. */
   unknownType(id: unknown, type: unknown): Frame;
-  /** Undefined if there is no such message. */
-  heartbeat(extras: string): Frame | undefined;
+  /** Undefined if there is no such message. @param id the call it is about */
+  heartbeat(extras: string, id?: string): Frame | undefined;
   /** Something that the other end answers if it is well. */
   ping(extras: string): Frame;
   /** An `error` frame; see {@link encodeNotice}. Undefined if there is no such message. */

@@ -62,8 +62,14 @@ export function encodeFailure(id: unknown, text: string, detail: unknown, maxFra
   );
 }
 
-export function encodeHeartbeat(extras: string): Frame {
-  return encodeFrame('{"msg_type":"heartbeat","request_id":"","data":', NO_JSON, trailer(extras), Infinity);
+/** @param id one of our own, or empty */
+export function encodeHeartbeat(extras: string, id = ''): Frame {
+  return encodeFrame(
+    `{"msg_type":"heartbeat","request_id":"${id}","data":`,
+    NO_JSON,
+    trailer(extras),
+    Infinity,
+  );
 }
 
 /**

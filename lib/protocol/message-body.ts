@@ -37,6 +37,8 @@ export interface MessageBody {
   readonly more?: unknown;
   /** `true`: the stream is complete; this frame carries no value. */
   readonly end?: unknown;
+  /** How many more values of a stream may be sent; on its request, or on a heartbeat with the id of the request. */
+  readonly credit?: unknown;
   /** `{ code, message, … }` beside the `error` text. */
   readonly error_detail?: unknown;
   /** `true`: `data` (or the request's inner `data`) is the output of a custom serializer. */

@@ -54,8 +54,8 @@ export class V2Dialect implements Dialect {
     return encodeFailure(id, UNKNOWN_REQUEST_TYPE, detail, Infinity);
   }
 
-  heartbeat(extras: string): Frame | undefined {
-    return encodeHeartbeat(extras);
+  heartbeat(extras: string, id = ''): Frame | undefined {
+    return encodeHeartbeat(extras, id);
   }
 
   ping(extras: string): Frame {

@@ -48,6 +48,7 @@ export class AdmittedCalls implements StreamFlow {
         maxConcurrent: isSequential ? 1 : options.maxConcurrentPerConnection,
         maxQueued: options.maxQueuedPerConnection,
         maxQueuedBytes: options.maxQueuedBytesPerConnection,
+        maxReservedBytes: options.maxSendQueueBytes,
       },
       (call) => owner.runner.run(call),
       (call) => this.onSettled(call),
@@ -99,6 +100,12 @@ export class AdmittedCalls implements StreamFlow {
 
   cancel(id: unknown, reason: Error): void {
     if (this.owner.deduplicator?.cancel(id, this.caller, reason) !== true) this.queue.cancel(id, reason);
+  }
+
+  /** The client takes so many more values of the stream that answers this request. */
+  addCredit(id: unknown, values: number): void {
+    const call = this.owner.deduplicator?.find(id, this.caller) ?? this.queue.find(id);
+    call?.addCredit(values);
   }
 
   /** Returns how many calls that were. */

@@ -1,3 +1,4 @@
+import type { ClientStreamOptions } from '../calls/answer-iterator.js';
 import type { CallChannel } from '../calls/call-channel.js';
 import type { CallObserver } from '../calls/pending-call.js';
 import type { ClientRequestOptions } from '../calls/request.js';
@@ -70,6 +71,16 @@ export interface ClientConnection {
     observer: CallObserver,
     options?: Omit<ClientRequestOptions, 'signal'>,
   ): () => void;
+  /**
+   * As {@link request}, with each value of the answer for a `for await` loop, no faster than the loop takes them. The
+   * call is made with the first `next()`, and cancelled when the loop is left.
+   * @throws EncodeError, InvalidOptionError; all other errors come from `next()`
+   */
+  iterate<T = unknown>(
+    type: string,
+    data: unknown,
+    options?: ClientStreamOptions,
+  ): AsyncIterableIterator<T, undefined>;
   /** Sends what is queued and ends the connection; with `reason`, an upgraded client is told. */
   close(reason?: string): void;
 }

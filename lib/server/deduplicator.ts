@@ -47,6 +47,12 @@ export class Deduplicator implements SharedCallOwner {
     this.running.set(id, shared);
   }
 
+  /** The running call that `caller` waits for. */
+  find(id: unknown, caller: Caller): IncomingCall<Caller> | undefined {
+    const shared = this.running.get(id as string);
+    return shared?.isAwaitedBy(caller) === true ? shared.call : undefined;
+  }
+
   /** `caller` does not wait any more. False if it did not wait for a call that is remembered. */
   cancel(id: unknown, caller: Caller, reason: Error): boolean {
     const shared = this.running.get(id as string);

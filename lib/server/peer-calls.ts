@@ -1,5 +1,6 @@
 import {
   callTimeoutMs,
+  creditExtra,
   PendingCall,
   type CallHost,
   type CallObserver,
@@ -31,6 +32,8 @@ export interface CallablePeer {
   readonly isConnected: boolean;
   /** Whether it takes calls. */
   readonly isCallable: boolean;
+  /** Whether it sends no more of a stream than it is told. */
+  readonly takesCredit: boolean;
   /** Whether it acknowledges pushes. */
   readonly acknowledges: boolean;
   /** The server is closing, and nothing keeps the client from leaving at once. */
@@ -63,6 +66,7 @@ export class PeerCalls implements CallHost<CallablePeer>, CallMaker {
     encode: (data) => this.encode(data),
     call: (type, payload, options, observer) => this.begin('event', type, payload, options, observer),
     cancel: (call) => this.cancel(call),
+    grant: () => undefined,
   };
   private readonly all: PendingCalls<CallablePeer>;
 
@@ -97,6 +101,14 @@ export class PeerCalls implements CallHost<CallablePeer>, CallMaker {
     call.abandon();
   }
 
+  grant(call: PendingCall, values: number): void {
+    if (call.isSettled) return;
+    const { peer } = this;
+    const frame = peer.takesCredit ? peer.dialect.heartbeat(extra('credit', values), call.id) : undefined;
+    if (frame !== undefined) peer.sendFrame(frame, MessageType.Heartbeat);
+    this.restartDeadline(call);
+  }
+
   onResponse(body: MessageBody): void {
     const { request_id: id } = body;
     const call = typeof id === 'string' ? this.all.find(id) : undefined;
@@ -106,8 +118,8 @@ export class PeerCalls implements CallHost<CallablePeer>, CallMaker {
       call.fail(remoteError(body));
       return;
     }
-    if (body.more === true) this.restartDeadline(call);
     call.receive(body);
+    if (body.more === true && !call.isSettled) this.restartDeadline(call);
   }
 
   /** The connection is gone, or is about to be. Returns how many calls had no answer yet. */
@@ -181,8 +193,8 @@ export class PeerCalls implements CallHost<CallablePeer>, CallMaker {
 
   private transmit(call: PendingCall<CallablePeer>): void {
     const { peer } = this;
-    const { meta, timeoutMs = 0 } = call.options;
-    const extras = extra('meta', meta);
+    const { meta, timeoutMs = 0, intake } = call.options;
+    const extras = extra('meta', meta) + creditExtra(intake, peer.takesCredit);
     const deadline = timeoutMs > 0 ? extra('deadline_ms', Math.ceil(timeoutMs)) : '';
     const { id, type, payload } = call;
     const { dialect, maxFrameBytes } = peer;
@@ -203,6 +215,7 @@ export class PeerCalls implements CallHost<CallablePeer>, CallMaker {
     // An explicit time limit bounds the whole call.
     if (call.options.timeoutMs !== undefined) return;
     this.owner.callDeadlines.remove(call);
+    if (call.options.intake?.isOpen === false) return;
     this.owner.callDeadlines.add(call, this.options.idleTimeoutMs, performance.now());
   }
 }

@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { CallObserver, CallOptions } from '../calls/pending-call.js';
+import { AnswerIterator, type ClientStreamOptions } from '../calls/answer-iterator.js';
 import { requestPayload, type ClientRequestOptions } from '../calls/request.js';
 import type { StreamFlow } from '../calls/stream-flow.js';
 import { Connection, type ConnectionOwner } from '../connection/connection.js';
@@ -7,11 +8,11 @@ import { cutIfOverfull, isBackedUp } from '../connection/unread.js';
 import { ConnectionLostError } from '../errors/connection.errors.js';
 import { CallCancelledError } from '../errors/call.errors.js';
 import type { ResolvedServerOptions } from '../options/server-options.js';
-import { ACK, REVERSE } from '../protocol/capabilities.js';
+import { ACK, CREDIT, REVERSE } from '../protocol/capabilities.js';
 import type { Dialect, ProtocolVersion } from '../protocol/dialect.js';
 import type { ServerDialects } from '../protocol/dialects.js';
 import type { Frame } from '../protocol/frame-writer.js';
-import { readHello } from '../protocol/guards.js';
+import { readHello, readInteger } from '../protocol/guards.js';
 import { MessageType, type MessageBody } from '../protocol/message-body.js';
 import { AdmittedCalls, type AdmittedCaller, type AdmittedCallsOwner } from './admitted-calls.js';
 import type { PushOptions, PushOutcome } from './client-connection.js';
@@ -47,6 +48,7 @@ export class Peer implements AdmittedCaller, CallablePeer, ConnectionOwner, Live
   accountId: string | undefined;
   isCallable = false;
   acknowledges = false;
+  takesCredit = false;
   maxFrameBytes: number;
   lastActivityAt = this.connectedAt;
 
@@ -146,6 +148,15 @@ export class Peer implements AdmittedCaller, CallablePeer, ConnectionOwner, Live
     const { madeCalls } = this;
     const call = madeCalls.call(type, madeCalls.encode(data), options, observer);
     return () => madeCalls.cancel(call);
+  }
+
+  iterate<T>(
+    type: string,
+    data: unknown,
+    options: ClientStreamOptions = {},
+  ): AsyncIterableIterator<T, undefined> {
+    const { madeCalls } = this;
+    return new AnswerIterator<T>(madeCalls, type, madeCalls.encode(data), options);
   }
 
   onCallMade(): void {
@@ -271,6 +282,10 @@ export class Peer implements AdmittedCaller, CallablePeer, ConnectionOwner, Live
 
   private onHeartbeat(body: MessageBody): void {
     if (body.hello !== undefined) this.onHello(body.hello);
+    if (body.credit !== undefined && this.isUpgraded) {
+      this.calls.addCredit(body.request_id, readInteger(body.credit) ?? 0);
+      return;
+    }
     if (body.hello === undefined && body.resume !== undefined) {
       this.pushes.resume.confirm();
       return;
@@ -293,6 +308,7 @@ export class Peer implements AdmittedCaller, CallablePeer, ConnectionOwner, Live
       this.connection.dialect = this.owner.dialects.v2.upgraded(hello.caps);
       this.maxFrameBytes = Math.min(this.maxFrameBytes, hello.maxFrameBytes ?? Infinity);
       this.acknowledges = hello.caps.includes(ACK);
+      this.takesCredit = hello.caps.includes(CREDIT);
       if (hello.canResume) this.pushes.resume.begin(hello.resume);
     }
     // Said again once the client has its first handler.

@@ -91,6 +91,10 @@ export class SharedCall implements Expiring, CallAudience<Caller> {
     for (const caller of this.callers) caller.flow.forgetStream(stream);
   }
 
+  isAwaitedBy(caller: Caller): boolean {
+    return this.callers.has(caller);
+  }
+
   /** False if `caller` did not wait for it. */
   detach(caller: Caller): boolean {
     return this.callers.delete(caller);

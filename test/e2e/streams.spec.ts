@@ -413,6 +413,18 @@ describe('A controller that returns an async iterable', () => {
     await log.until(`${prefix}told 2`);
   });
 
+  it('is taken value by value by the loop of a caller', async () => {
+    const { address } = await startNestServer({ controllers, providers }, freeAddress('unix'));
+    const client = makeClient(address);
+    const taken: number[] = [];
+    for await (const number of client.stream<number>('r.endless', null, { window: 2 })) {
+      taken.push(number);
+      if (number === 4) break;
+    }
+    expect(taken).toEqual([0, 1, 2, 3, 4]);
+    await log.until('r.endless returned', { times: 2 });
+  });
+
   it('of a client answers its server', async () => {
     const { address, server } = await startNestServer({}, freeAddress('unix'));
     const callable = new Promise<ClientConnection>((resolve) => server.on('callable', resolve));

@@ -20,6 +20,7 @@ import { makeClient, startNestServer } from '../support/nest-server.js';
 import { describeWithPython, driverAddress, unusedAddress } from '../support/python-endpoints.js';
 import { findPython } from '../support/python-process.js';
 import { until } from '../support/until.js';
+import { connectByHand, nextResponse, request } from '../support/wire.js';
 
 const SCRIPT = join(__dirname, '../support/python/package_peer.py');
 
@@ -140,6 +141,16 @@ describeWithPython('The Python package', (kind) => {
       text: '你好',
     });
     expect(await lastValueFrom(client.send('count', 4).pipe(toArray()))).toEqual([0, 1, 2, 3]);
+    const looped: unknown[] = [];
+    for await (const number of client.stream('count', 4)) looped.push(number);
+    expect(looped).toEqual([0, 1, 2, 3]);
+    // It knows no credit, and takes it for nothing.
+    const byHand = await connectByHand(address);
+    await byHand.send(request('1', 'count', 2, { credit: 0 }));
+    for (const data of [0, 1]) expect(await nextResponse(byHand, '1')).toMatchObject({ data, more: true });
+    expect(await nextResponse(byHand, '1')).toMatchObject({ end: true });
+    byHand.destroy();
+
     await firstValueFrom(client.send('endless', {}));
     const timedOut = await client.request('hold', null, { timeoutMs: 50 }).catch((error: unknown) => error);
     expect(timedOut).toBeInstanceOf(RequestTimeoutError);

@@ -5,6 +5,13 @@ import { BASE_KEYS, error, heartbeat, isObject, message, request, type Received 
 
 type ServerRule = Rule<ServerBench>;
 
+/** What is given in addition to the 2 of the request, and how many responses have come then, for a stream of 5. */
+const CREDIT_STEPS = [
+  [0, 2],
+  [2, 4],
+  [1000, 6],
+] as const;
+
 /** What may go to anybody. */
 const HARMLESS_KEYS = ['error_detail', 'meta', 'packet'];
 
@@ -106,6 +113,32 @@ export const SERVER_FULL_RULES: readonly ServerRule[] = [
       peer.expectValue('the data', 3, received.body['data'], received);
       const { more, end } = received.body;
       peer.expect(more === undefined && end === undefined, 'neither more nor end', received);
+    },
+  },
+  {
+    id: 'credit/kept',
+    level: 'full',
+    summary: 'sends no more values of a stream than there is credit for, or shows no credit and heeds none',
+    async check(bench) {
+      const peer = await bench.upgrade();
+      const isShown = capsOf(peer).includes('credit');
+      const id = bench.newId();
+      const isOfIt = ({ body }: Received): boolean =>
+        body['msg_type'] === 'response' && body['request_id'] === id;
+      peer.send(request(id, 'stream', 5, { credit: 2 }));
+      let received = await peer.response(id, 'the first value');
+      bench.checkHandled('stream', received);
+      // More than there are, since the end may show only when one more is asked for.
+      const steps = isShown ? CREDIT_STEPS : CREDIT_STEPS.slice(-1);
+      for (const [credit, count] of steps) {
+        if (isShown) peer.send(message('heartbeat', id, null, { credit }));
+        await peer.until(() => peer.frames.filter(isOfIt).length >= count);
+        await bench.ask(peer, 'echo', 1);
+        const frames = peer.frames.filter(isOfIt);
+        received = frames.at(-1) as Received;
+        peer.expect(frames.length === count, `${count} responses by now, not ${frames.length}`, received);
+      }
+      peer.expectValue('end', true, received.body['end'], received);
     },
   },
   {
@@ -211,6 +244,12 @@ export const SERVER_FULL_RULES: readonly ServerRule[] = [
     },
   },
 ];
+
+/** What the server says it understands. */
+function capsOf(peer: RawPeer): readonly unknown[] {
+  const data = peer.frames[0]?.body['data'];
+  return isObject(data) && Array.isArray(data['caps']) ? data['caps'] : [];
+}
 
 /** A server of both versions greets in both. */
 function isOfV1(key: string): boolean {

@@ -3,7 +3,7 @@ import { frame } from '../frames.js';
 
 const LIMIT_BYTES = 16 * 1024 * 1024;
 const UNKNOWN = 'Unknown request type';
-const CAPS = ['stream', 'cancel', 'deadline', 'meta', 'error_detail', 'probe', 'going_away'];
+const CAPS = ['stream', 'cancel', 'deadline', 'meta', 'error_detail', 'probe', 'going_away', 'credit'];
 
 type Json = Record<string, unknown>;
 
@@ -59,8 +59,11 @@ class Session {
   private isUpgraded = false;
   private isV1 = false;
   private limitBytes = LIMIT_BYTES;
+  private readonly streams = new Map<unknown, { sent: number; readonly length: number; credit: number }>();
   private running = 0;
   private hasEnded = false;
+  /** Of the latest request. */
+  private credit: unknown;
   private readonly seen = new Set<unknown>();
 
   constructor(
@@ -176,7 +179,8 @@ class Session {
     }
   }
 
-  private onHeartbeat({ hello, probe, probe_ack: ack, request_id: id }: Json): void {
+  private onHeartbeat({ hello, probe, probe_ack: ack, request_id: id, credit }: Json): void {
+    if (credit !== undefined) return this.goOn(id, Number(credit));
     if (hello !== undefined) {
       this.isUpgraded = true;
       const limit = (hello as Json)['max_frame_bytes'];
@@ -192,6 +196,7 @@ class Session {
     const { request_id: id, data: outer, error, meta, deadline_ms: deadlineMs } = body;
     if (this.breaks('response/every') && this.seen.has(id)) return;
     this.seen.add(id);
+    this.credit = body['credit'];
     if (this.breaks('request/error-key') && error === 'x') return this.fail(id, 'x');
     if (deadlineMs === 0 && !this.breaks('deadline/zero')) {
       return this.fail(id, 'late', { code: 'DEADLINE_EXCEEDED', message: 'late', refused: true });
@@ -269,8 +274,23 @@ class Session {
 
   private stream(id: unknown, length: number): void {
     if (!this.isUpgraded) return this.answer(id, this.breaks('stream/plain') ? 1 : length);
-    for (let n = 1; n <= length; n++) this.answer(id, n, { more: true });
-    const hasEnd = !this.breaks(length === 0 ? 'stream/empty' : 'stream/values');
+    const { credit } = this;
+    const limit = typeof credit === 'number' && !this.breaks('credit/kept') ? credit : Infinity;
+    this.streams.set(id, { sent: 0, length, credit: limit });
+    this.goOn(id, 0);
+  }
+
+  private goOn(id: unknown, credit: number): void {
+    const stream = this.streams.get(id);
+    if (stream === undefined) return;
+    stream.credit += credit;
+    while (stream.sent < stream.length && stream.credit-- > 0) this.answer(id, ++stream.sent, { more: true });
+    if (stream.sent < stream.length) {
+      stream.credit = 0;
+      return;
+    }
+    this.streams.delete(id);
+    const hasEnd = !this.breaks(stream.length === 0 ? 'stream/empty' : 'stream/values');
     this.answer(id, null, hasEnd ? { end: true } : {});
   }
 

@@ -27,7 +27,7 @@ describe('CallQueue', () => {
     isHeldBack = false;
     onStart = () => {};
     queue = new CallQueue(
-      { maxConcurrent: 2, maxQueued: 3, maxQueuedBytes: 1_000, ...limits },
+      { maxConcurrent: 2, maxQueued: 3, maxQueuedBytes: 1_000, maxReservedBytes: 0, ...limits },
       (call) => {
         started.push(call);
         onStart(call);
@@ -46,6 +46,7 @@ describe('CallQueue', () => {
       data: null,
       meta: undefined,
       deadlineMs: undefined,
+      credit: undefined,
       isPacket: false,
       bytes,
     };
