@@ -1,4 +1,7 @@
-/** Answers a request with what it returns or resolves to; what it throws goes to the caller as text. */
+/**
+ * Answers a request with what it returns or resolves to, an async iterable with its values as a stream; what it throws
+ * goes to the caller as text.
+ */
 export type RequestHandlerFunction<T = unknown, R = unknown> = (data: T, call: RequestInfo) => R | Promise<R>;
 
 /** What a function handler may want to know beside the data. */

@@ -452,5 +452,8 @@ describe('A controller that returns an async iterable', () => {
     const client = makeClient({ ...address, deserializer: { deserialize: (packet: never) => packet } });
     expect(await lastValueFrom(client.send('count', 2).pipe(toArray()))).toEqual([1, 2]);
     expect(ends).toEqual(['count']);
+    const looped: unknown[] = [];
+    for await (const number of client.stream('count', 5, { window: 2 })) looped.push(number);
+    expect(looped).toEqual([1, 2, 3, 4, 5]);
   });
 });
