@@ -25,9 +25,9 @@ export interface FlushListener {
 type WriteCallback = (error?: Error | null) => void;
 
 /**
- * Writes the frames of one socket. The first of a turn goes out at once, so that a lone message waits for
- * nothing; those behind it are gathered and written in groups. While the socket is backed up everything is
- * gathered here until it drains.
+ * Writes the frames of one socket. The first of a turn goes out at once, so that a lone message waits for nothing, unless
+ * the turn before brought more than one: then others will follow, and it begins a group. While the socket is backed up
+ * everything is gathered here until it drains.
  */
 export class SendQueue implements TurnListener {
   /** Joined small frames, one byte per character. */
@@ -39,8 +39,9 @@ export class SendQueue implements TurnListener {
   private slabBytes = 0;
   private gatheredBytes = 0;
   private listeners: FlushListener[] = [];
-  /** In which the last frame was taken. */
+  /** In which the last frame was taken, and how many were. */
   private turn = -1;
+  private framesOfTurn = 0;
   private awaitsTurnEnd = false;
   private groupBytes = FIRST_GROUP_BYTES;
   private isBlocked = false;
@@ -63,10 +64,7 @@ export class SendQueue implements TurnListener {
     if (listener !== undefined) this.listeners.push(listener);
     this.gather(frame);
     if (this.isBlocked) return;
-    const turn = presentTurn();
-    if (turn !== this.turn) {
-      this.turn = turn;
-      this.groupBytes = FIRST_GROUP_BYTES;
+    if (this.isFirstAndLone()) {
       this.flush();
     } else if (this.gatheredBytes >= this.groupBytes) {
       this.flush();
@@ -112,6 +110,19 @@ export class SendQueue implements TurnListener {
     this.slab = undefined;
     this.gatheredBytes = 0;
     this.takeListeners()?.(error);
+  }
+
+  private isFirstAndLone(): boolean {
+    const turn = presentTurn();
+    if (turn === this.turn) {
+      this.framesOfTurn++;
+      return false;
+    }
+    const wasLone = this.framesOfTurn < 2;
+    this.turn = turn;
+    this.framesOfTurn = 1;
+    this.groupBytes = FIRST_GROUP_BYTES;
+    return wasLone;
   }
 
   private gather(frame: Frame): void {

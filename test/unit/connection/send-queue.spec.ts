@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import { PassThrough } from 'node:stream';
+import { Duplex } from 'node:stream';
 import { SendQueue } from '../../../lib/connection/send-queue.js';
 import { SplitFrame, type Frame } from '../../../lib/protocol/frame-writer.js';
 import { frameBytes } from '../../support/frame-bytes.js';
@@ -12,13 +12,27 @@ const MIB = 1024 * 1024;
 function mixedFrames(count: number): Frame[] {
   return Array.from({ length: count }, (_, i) => {
     const text = `[${i}]`.padEnd([4, 100, 3_000, 40_000][i % 4] as number, 'x');
-    if (i % 5 === 4) return new SplitFrame(text, Buffer.from(`{${i}}`));
+    if (i % 5 === 4) return new SplitFrame(text, Buffer.from(`{${i}}`), i % 2 === 0 ? `(${i})` : '');
     return i % 3 === 1 ? Buffer.from(text) : text;
   });
 }
 
 function joined(frames: readonly Frame[]): Buffer {
   return Buffer.concat(frames.map((frame) => frameBytes(frame)));
+}
+
+/** A queue whose stream takes all at once, and the writes it got. */
+function gatherer(): { gathering: SendQueue; writes: string[] } {
+  const writes: string[] = [];
+  const stream = new Duplex({
+    decodeStrings: false,
+    read: () => undefined,
+    write: (chunk: string | Buffer, _encoding, done) => {
+      writes.push(chunk.toString());
+      done();
+    },
+  });
+  return { gathering: new SendQueue(stream), writes };
 }
 
 describe('SendQueue', () => {
@@ -89,20 +103,29 @@ describe('SendQueue', () => {
     expect(queue.queuedBytes).toBe(0);
   });
 
-  it('writes the first frame of a turn at once and gathers those behind it', () => {
-    const writes: string[] = [];
-    const stream = new PassThrough();
-    stream.on('data', (chunk: Buffer) => writes.push(chunk.toString()));
-    const gathering = new SendQueue(stream);
+  it('writes the first frame of a turn at once, and gathers those behind it', async () => {
+    const { gathering, writes } = gatherer();
     gathering.push('first|');
     for (let i = 0; i < 5; i++) gathering.push(`${i}|`);
-    expect(gathering.queuedBytes).toBe(10 + stream.writableLength);
-    return new Promise<void>((resolve) => {
-      setImmediate(() => {
-        expect(writes).toEqual(['first|', '0|1|2|3|4|']);
-        resolve();
-      });
-    });
+    expect(gathering.queuedBytes).toBe(10);
+    await new Promise(setImmediate);
+    expect(writes).toEqual(['first|', '0|1|2|3|4|']);
+  });
+
+  it('gathers the first one too when the turn before brought several, until one comes alone again', async () => {
+    const { gathering, writes } = gatherer();
+    for (const frames of [['a', 'b'], ['c', 'd'], ['e'], ['f', 'g']]) {
+      for (const frame of frames) gathering.push(`${frame}|`);
+      await new Promise(setImmediate);
+    }
+    expect(writes).toEqual(['a|', 'b|', 'c|d|', 'e|', 'f|', 'g|']);
+  });
+
+  it('writes a group before the turn ends once it has 2 KiB', () => {
+    const { gathering, writes } = gatherer();
+    const frame = 'x'.repeat(512);
+    for (let i = 0; i < 5; i++) gathering.push(frame);
+    expect(writes.map(({ length }) => length)).toEqual([512, 2048]);
   });
 
   it('gathers while the socket is backed up, and hands everything on by flush(), drained or not', async () => {
