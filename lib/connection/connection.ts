@@ -125,8 +125,8 @@ export class Connection implements FrameSink, Speaker {
     this.socket.destroy();
   }
 
-  onFrame(bytes: Buffer, start: number, end: number): void {
-    const body = this.dialect.decode(bytes, start, end, this);
+  onFrame(bytes: Buffer, start: number, end: number, text: string | undefined): void {
+    const body = this.dialect.decode(bytes, start, end, this, text);
     this.messagesReceived++;
     if (body !== undefined) this.owner.onMessage(body, end - start);
   }

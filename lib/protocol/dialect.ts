@@ -44,7 +44,8 @@ export interface Dialect {
   /**
    * The message in the bytes `start` to `end`; undefined if it says nothing.
    * @param speaker gets the dialect that the message shows
+   * @param text of these bytes, if they have been read already
    * @throws MalformedFrameError: end the connection
    */
-  decode(bytes: Buffer, start: number, end: number, speaker: Speaker): MessageBody | undefined;
+  decode(bytes: Buffer, start: number, end: number, speaker: Speaker, text?: string): MessageBody | undefined;
 }

@@ -2,32 +2,46 @@ import { isAscii, isUtf8 } from 'node:buffer';
 import { MalformedFrameError } from '../errors/protocol.errors.js';
 import { HEADER_BYTES } from './frame-reader.js';
 import { encodeTextFrame } from './frame-writer.js';
-import { decodeExtract, decodeJson, encodeJson, PLAIN_JSON } from './json-codec.js';
+import { decodeExtract, decodeJson, encodeJson, PLAIN_JSON, type JsonRules } from './json-codec.js';
 import { extractLargeStrings, LARGE_STRING_LENGTH } from './large-text.js';
 import { isMessageBody, type MessageBody } from './message-body.js';
 
 /**
  * The JSON value in the bytes `start` to `end`.
+ * @param text of these bytes, if they are ASCII and have been read already
  * @throws MalformedFrameError for anything a V2 peer closes its connection on.
  */
-export function decodeValue(bytes: Buffer, start: number, end: number, rules = PLAIN_JSON): unknown {
+export function decodeValue(
+  bytes: Buffer,
+  start: number,
+  end: number,
+  rules = PLAIN_JSON,
+  text?: string,
+): unknown {
   if (start === end) throw new MalformedFrameError('empty');
-  const isLatin = end - start > LARGE_TEXT_BYTES && isAscii(bytes.subarray(start, end));
-  if (isLatin && end - start > LARGE_STRING_LENGTH && !rules.isExact) {
-    const extract = extractLargeStrings(bytes, start, end);
-    if (extract !== undefined) {
-      try {
-        return decodeExtract(extract, rules);
-      } catch {
-        // Reading all of it as text, without anything of ours in it, says better what is wrong.
-      }
-    }
-  }
-  const text = bytes.toString(isLatin ? 'latin1' : 'utf8', start, end);
+  if (text !== undefined) return decodeJson(text, rules);
+  const isLarge = end - start > LARGE_TEXT_BYTES;
+  if (!isLarge || !isAscii(bytes.subarray(start, end))) return decodeJson(readUtf8(bytes, start, end), rules);
+  return decodeLarge(bytes, start, end, rules) ?? decodeJson(bytes.toString('latin1', start, end), rules);
+}
+
+function readUtf8(bytes: Buffer, start: number, end: number): string {
+  const text = bytes.toString('utf8', start, end);
   // Invalid UTF-8 reads as U+FFFD, which a peer may also have meant; only then the bytes are looked at again.
   if (text.includes('\ufffd') && !isUtf8(bytes.subarray(start, end)))
     throw new MalformedFrameError('not UTF-8');
-  return decodeJson(text, rules);
+  return text;
+}
+
+/** Undefined if there is nothing large in it, or something wrong, which reading it as a whole says better. */
+function decodeLarge(bytes: Buffer, start: number, end: number, rules: JsonRules): unknown {
+  if (end - start <= LARGE_STRING_LENGTH || rules.isExact) return undefined;
+  const extract = extractLargeStrings(bytes, start, end);
+  try {
+    return extract && decodeExtract(extract, rules);
+  } catch {
+    return undefined;
+  }
 }
 
 /** @throws MalformedFrameError if it is no V2 message */

@@ -75,8 +75,14 @@ abstract class V1Dialect implements Dialect {
     return undefined;
   }
 
-  decode(bytes: Buffer, start: number, end: number, _speaker?: Speaker): MessageBody | undefined {
-    return this.read(decodeValue(bytes, start, end, this.rules));
+  decode(
+    bytes: Buffer,
+    start: number,
+    end: number,
+    _speaker?: Speaker,
+    text?: string,
+  ): MessageBody | undefined {
+    return this.read(decodeValue(bytes, start, end, this.rules, text));
   }
 
   /** The message in a decoded value; undefined if it says nothing. @throws MalformedFrameError */

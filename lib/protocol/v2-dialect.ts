@@ -66,9 +66,15 @@ export class V2Dialect implements Dialect {
     return encodeNotice(id, text, detail);
   }
 
-  decode(bytes: Buffer, start: number, end: number, _speaker?: Speaker): MessageBody | undefined {
+  decode(
+    bytes: Buffer,
+    start: number,
+    end: number,
+    _speaker?: Speaker,
+    text?: string,
+  ): MessageBody | undefined {
     if (bytes[start] === PACKED_MARK && start < end) return this.decodePacked(bytes, start, end);
-    return asMessageBody(decodeValue(bytes, start, end, this.payloads.rules));
+    return asMessageBody(decodeValue(bytes, start, end, this.payloads.rules, text));
   }
 
   private sendable(payload: Payload): Payload {

@@ -7,14 +7,23 @@ import { frame } from '../../support/frames.js';
 
 const MIB = 1024 * 1024;
 
-/** A reader and the bodies it has handed on, copied. */
+/** A reader, the bodies it has handed on, copied, and the texts that came with them, which have to be theirs. */
 function newReader(maxFrameBytes = 16 * MIB) {
   const bodies: Buffer[] = [];
+  const texts: (string | undefined)[] = [];
   const reader = new FrameReader(
-    { onFrame: (bytes, start, end) => bodies.push(Buffer.from(bytes.subarray(start, end))) },
+    {
+      onFrame: (bytes, start, end, text) => {
+        const body = Buffer.from(bytes.subarray(start, end));
+        if (text !== undefined && text !== body.toString())
+          throw new Error(`Not the text of ${body.toString()}`);
+        bodies.push(body);
+        texts.push(text);
+      },
+    },
     maxFrameBytes,
   );
-  return { reader, bodies };
+  return { reader, bodies, texts };
 }
 
 /** The stream cut behind each of `ends`, each piece in memory of its own as a socket's chunks are. */
@@ -67,6 +76,29 @@ describe('FrameReader', () => {
       }
     },
   );
+
+  it('reads small ASCII frames that come together together, whatever their lengths, and leaves the chunk as it was', () => {
+    const small = [0, 1, 0x7f, 0x80, 0xff, 0x100].map((length) => 'x'.repeat(length));
+    const chunk = Buffer.concat([...small.map((text) => frame(text)), frame('cut off').subarray(0, 6)]);
+    const before = Buffer.from(chunk);
+    const { reader, texts } = newReader();
+    reader.push(chunk);
+    expect(texts).toEqual(small);
+    expect(chunk.equals(before)).toBe(true);
+    reader.push(frame('cut off').subarray(6));
+    expect(texts.at(-1)).toBeUndefined();
+  });
+
+  it.each<[string, string[]]>([
+    ['one alone', ['x']],
+    ['one that is not ASCII', ['a', 'ä', 'b']],
+    ['a control byte beyond ASCII', ['a', Buffer.from([0x01, 0x80]).toString('latin1')]],
+    ['large ones', ['x'.repeat(3_000), 'y'.repeat(3_000)]],
+  ])('leaves it to others to read %s', (_, bodies) => {
+    const { reader, texts } = newReader();
+    reader.push(Buffer.concat(bodies.map((text) => frame(text))));
+    expect(texts).toEqual(bodies.map(() => undefined));
+  });
 
   it('yields the same frames at every pair of splits of a stream of small, empty and larger frames', () => {
     const bodies = ['', 'a', '', '{"n":1}', 'x'.repeat(20), ''].map((text) => Buffer.from(text));
