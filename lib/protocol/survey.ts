@@ -17,12 +17,13 @@ export class Survey {
    * @param levels how many the value may have
    */
   holdsBinary(value: unknown, levels: number): boolean {
+    if (typeof value === 'object' && value !== null) return this.lookInto(value, levels);
+    this.note(value);
+    return false;
+  }
+
+  private lookInto(value: object, levels: number): boolean {
     this.valueCount++;
-    if (typeof value === 'string') {
-      if (value.length > this.longestLength) this.longestLength = value.length;
-      return false;
-    }
-    if (typeof value !== 'object' || value === null) return false;
     if (levels === 0) throw tooDeep();
     if (Array.isArray(value)) {
       for (let i = 0; i < value.length; i++) if (this.holdsBinary(value[i], levels - 1)) return true;
@@ -36,5 +37,10 @@ export class Survey {
       if (this.holdsBinary((value as Record<string, unknown>)[key], levels - 1)) return true;
     }
     return false;
+  }
+
+  private note(value: unknown): void {
+    this.valueCount++;
+    if (typeof value === 'string' && value.length > this.longestLength) this.longestLength = value.length;
   }
 }
