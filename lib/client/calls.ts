@@ -303,7 +303,8 @@ export class Calls implements CallHost<Session> {
     // An explicit time limit bounds the whole call.
     if (call.options.timeoutMs !== undefined) return;
     this.deadlines.remove(call);
-    if (call.options.intake?.isOpen === false) return;
-    this.deadlines.add(call, this.options.idleTimeoutMs, performance.now());
+    const { idleTimeoutMs } = this.options;
+    if (idleTimeoutMs === 0 || call.options.intake?.isOpen === false) return;
+    this.deadlines.add(call, idleTimeoutMs, performance.now());
   }
 }

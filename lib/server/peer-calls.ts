@@ -215,7 +215,8 @@ export class PeerCalls implements CallHost<CallablePeer>, CallMaker {
     // An explicit time limit bounds the whole call.
     if (call.options.timeoutMs !== undefined) return;
     this.owner.callDeadlines.remove(call);
-    if (call.options.intake?.isOpen === false) return;
-    this.owner.callDeadlines.add(call, this.options.idleTimeoutMs, performance.now());
+    const { idleTimeoutMs } = this.options;
+    if (idleTimeoutMs === 0 || call.options.intake?.isOpen === false) return;
+    this.owner.callDeadlines.add(call, idleTimeoutMs, performance.now());
   }
 }
