@@ -25,6 +25,7 @@ export const QUICK_SCENARIO_IDS = ['echo', 'large', 'events', 'stream', 'push', 
  * @property {number} [unitsPerOperation] what one operation counts in the unit; default 1
  * @property {number} [boundMs] beyond the time to run, until it counts as hanging; default 10,000
  * @property {boolean} [isHeavy] takes seconds: not driven to warm up
+ * @property {number} [maxRounds] takes minutes: not driven more often
  * @property {object} [smoke] what is smaller in a smoke run
  *
  * @typedef {object} Setup processes of its own, for what one client with default options cannot show

@@ -54,7 +54,7 @@ export class Field {
   /** So that a disturbance of the machine hits each of them alike. */
   async #takeTurns(scenario, setup, { benchCase, samples }, { rounds, ms }) {
     const ids = [...samples.keys()];
-    for (let round = 0; round < rounds; round++) {
+    for (let round = 0; round < Math.min(rounds, benchCase.maxRounds ?? rounds); round++) {
       // Back and forth, so that nobody always runs after the same neighbour.
       for (const id of round % 2 === 0 ? ids : ids.toReversed()) {
         samples.get(id).push(await this.#attempt(scenario, setup, benchCase, id, samples.get(id), ms));
