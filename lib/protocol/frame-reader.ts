@@ -9,7 +9,9 @@ import { FrameTooLargeError } from '../errors/protocol.errors.js';
 export const HEADER_BYTES = 4;
 
 /** Up to this size a partial frame gets its whole room at once; beyond, room grows with what really came. */
-const EAGER_FRAME_BYTES = 1024 * 1024;
+const EAGER_FRAME_BYTES = 64 * 1024;
+/** Pieces of this size are kept as they are, and joined once the frame is whole; smaller ones are copied as they come. */
+const KEPT_PIECE_BYTES = 16 * 1024;
 const SMALLEST_ROOM_BYTES = 64;
 
 /** Where frames are read together: the chunk itself may belong to somebody else. As much as one read of a socket brings. */
@@ -26,10 +28,13 @@ export interface FrameSink {
 
 /**
  * Cuts a byte stream into frames. Bodies that arrive whole are handed on as ranges of the chunk, uncopied;
- * a frame cut by a chunk's end is collected in one buffer that grows geometrically, so that the cost stays
- * linear and memory within twice what was received, whatever the header claims.
+ * of a frame cut by a chunk's end large pieces are kept and joined at last, and small ones copied into a buffer that
+ * grows geometrically, so that the cost stays linear and memory within twice what was received, whatever the header claims.
  */
 export class FrameReader {
+  /** Pieces of the partial frame, and behind them what has been copied. */
+  private kept: Buffer[] = [];
+  private keptBytes = 0;
   private partial: Buffer | undefined;
   private partialBytes = 0;
   /** Bytes of the partial frame, header included, as far as known: the header's own size before it is complete. */
@@ -72,8 +77,7 @@ export class FrameReader {
   /** No more frames are handed on, not even the rest of the chunk at hand. */
   stop(): void {
     this.stopped = true;
-    this.partial = undefined;
-    this.partialBytes = 0;
+    this.clear();
   }
 
   /** Returns the position in `chunk` behind the partial frame, or the chunk's end if it is still not complete. */
@@ -83,21 +87,25 @@ export class FrameReader {
       if (position === chunk.length) return position;
       position = this.collect(chunk, position);
     }
-    const bytes = this.partial as Buffer;
+    const bytes = this.joined();
     const end = this.neededBytes;
-    this.partial = undefined;
-    this.partialBytes = 0;
-    this.neededBytes = HEADER_BYTES;
+    this.clear();
     this.sink.onFrame(bytes, HEADER_BYTES, end, undefined);
     return position;
   }
 
-  /** Copies what the partial frame still needs from `chunk`; returns the position behind the copied bytes. */
+  /** Takes what the partial frame still needs from `chunk`; returns the position behind it. */
   private collect(chunk: Buffer, position: number): number {
     const end = Math.min(chunk.length, position + this.neededBytes - this.partialBytes);
-    this.reserve(this.partialBytes + end - position);
-    chunk.copy(this.partial as Buffer, this.partialBytes, position, end);
-    this.partialBytes += end - position;
+    const size = end - position;
+    if (size >= KEPT_PIECE_BYTES) {
+      this.keep(chunk.subarray(position, end));
+      return end;
+    }
+    const copied = this.partialBytes - this.keptBytes;
+    this.reserve(copied + size);
+    chunk.copy(this.partial as Buffer, copied, position, end);
+    this.partialBytes += size;
     if (this.partialBytes === HEADER_BYTES && this.neededBytes === HEADER_BYTES) {
       this.neededBytes += this.bodyLength(this.partial as Buffer, 0);
       if (end < chunk.length && this.neededBytes > HEADER_BYTES) return this.collect(chunk, end);
@@ -105,13 +113,38 @@ export class FrameReader {
     return end;
   }
 
+  private keep(piece: Buffer): void {
+    const copied = this.partialBytes - this.keptBytes;
+    if (copied > 0) this.kept.push((this.partial as Buffer).subarray(0, copied));
+    this.partial = undefined;
+    this.kept.push(piece);
+    this.partialBytes += piece.length;
+    this.keptBytes = this.partialBytes;
+  }
+
+  private joined(): Buffer {
+    const { partial, kept } = this;
+    if (kept.length === 0) return partial as Buffer;
+    if (partial !== undefined) kept.push(partial.subarray(0, this.partialBytes - this.keptBytes));
+    return Buffer.concat(kept, this.partialBytes);
+  }
+
+  private clear(): void {
+    this.partial = undefined;
+    this.partialBytes = 0;
+    this.kept = [];
+    this.keptBytes = 0;
+    this.neededBytes = HEADER_BYTES;
+  }
+
+  /** Room for so many copied bytes. */
   private reserve(bytes: number): void {
     const room = this.partial?.length ?? 0;
     if (bytes <= room) return;
-    const wanted =
-      this.neededBytes <= EAGER_FRAME_BYTES ? this.neededBytes : Math.min(this.neededBytes, bytes * 2);
+    const missing = this.neededBytes - this.keptBytes;
+    const wanted = missing <= EAGER_FRAME_BYTES ? missing : Math.min(missing, bytes * 2);
     const larger = Buffer.allocUnsafe(Math.max(wanted, SMALLEST_ROOM_BYTES));
-    this.partial?.copy(larger, 0, 0, this.partialBytes);
+    this.partial?.copy(larger, 0, 0, this.partialBytes - this.keptBytes);
     this.partial = larger;
   }
 

@@ -77,6 +77,30 @@ describe('FrameReader', () => {
     },
   );
 
+  it('joins large frames from pieces of all sizes, in whatever order these come', () => {
+    const size = fc.constantFrom(1, 3, 4, 5, 1_000, 16_383, 16_384, 16_385, 65_536, 100_000);
+    const lengths = fc.array(fc.constantFrom(0, 1, 16_380, 65_532, 65_533, 200_000), {
+      minLength: 1,
+      maxLength: 3,
+    });
+    fc.assert(
+      fc.property(lengths, fc.array(size, { minLength: 1, maxLength: 12 }), (bodyLengths, sizes) => {
+        const bodies = bodyLengths.map((length, i) => Buffer.alloc(length, `${i}abc`));
+        const stream = Buffer.concat(bodies.map((body) => frame(body)));
+        const chunks: Buffer[] = [];
+        for (let at = 0, i = 0; at < stream.length; i++) {
+          const end = at + (sizes[i % sizes.length] as number) * (i > 2_000 ? 100 : 1);
+          chunks.push(Buffer.from(stream.subarray(at, end)));
+          at = end;
+        }
+        const seen = read(chunks);
+        expect(seen.map(({ length }) => length)).toEqual(bodyLengths);
+        expect(Buffer.concat(seen).equals(Buffer.concat(bodies))).toBe(true);
+      }),
+      { numRuns: 100 },
+    );
+  });
+
   it('reads small ASCII frames that come together together, whatever their lengths, and leaves the chunk as it was', () => {
     const small = [0, 1, 0x7f, 0x80, 0xff, 0x100].map((length) => 'x'.repeat(length));
     const chunk = Buffer.concat([...small.map((text) => frame(text)), frame('cut off').subarray(0, 6)]);
