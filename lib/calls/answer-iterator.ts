@@ -5,6 +5,7 @@ import { atLeast } from '../options/rules.js';
 import type { Payload } from '../protocol/payload.js';
 import type { CallIntake, CallObserver, CallOptions, PendingCall } from './pending-call.js';
 import { listen, type AnswerTarget, type CallMaker, type RequestOptions } from './request.js';
+import { DONE, Takers } from './takers.js';
 
 export interface StreamOptions extends RequestOptions {
   /**
@@ -23,13 +24,6 @@ const WINDOW_RULE = atLeast(1);
 /** Values that may wait for the loop if the other end sends as it likes. */
 const MOST_UNASKED_VALUES = 10_000;
 
-const DONE = { done: true, value: undefined } as const;
-
-interface Taker<T> {
-  resolve(result: IteratorResult<T, undefined>): void;
-  reject(error: unknown): void;
-}
-
 /**
  * The answer of one call for a `for await` loop. The call is made with the first `next()`, and cancelled when the loop
  * is left. The other end hears how many values it may send, and of more as the loop takes them.
@@ -42,9 +36,8 @@ export class AnswerIterator<T = unknown> implements AsyncIterableIterator<T, und
   /** Taken by the loop since the other end heard of it. */
   private taken = 0;
   private readonly values = new Fifo<T>();
-  private readonly takers = new Fifo<Taker<T>>();
+  private readonly takers = new Takers<T>();
   private call: PendingCall | undefined;
-  private ended: { readonly error: unknown } | undefined;
 
   /**
    * @param wrap puts something between the answer and the loop
@@ -74,21 +67,15 @@ export class AnswerIterator<T = unknown> implements AsyncIterableIterator<T, und
       this.onTaken();
       return Promise.resolve({ done: false, value });
     }
-    if (this.ended !== undefined) {
-      const { error } = this.ended;
-      this.ended = { error: undefined };
-      return error === undefined ? Promise.resolve(DONE) : Promise.reject(error as Error);
-    }
-    return new Promise((resolve, reject) => {
-      this.takers.push({ resolve, reject });
-      if (this.call === undefined) this.begin();
-    });
+    const result = this.takers.wait();
+    if (!this.takers.isEnded && this.call === undefined) this.begin();
+    return result;
   }
 
   return(): Promise<IteratorResult<T, undefined>> {
     this.cancel();
     this.end(undefined);
-    this.ended = { error: undefined };
+    this.takers.leave();
     return Promise.resolve(DONE);
   }
 
@@ -117,11 +104,9 @@ export class AnswerIterator<T = unknown> implements AsyncIterableIterator<T, und
   }
 
   private onValue(value: T): void {
-    if (this.ended !== undefined) return;
+    if (this.takers.isEnded) return;
     this.outstanding--;
-    const taker = this.takers.shift();
-    if (taker !== undefined) {
-      taker.resolve({ done: false, value });
+    if (this.takers.give(value)) {
       this.onTaken();
       return;
     }
@@ -153,15 +138,9 @@ export class AnswerIterator<T = unknown> implements AsyncIterableIterator<T, und
   }
 
   private end(error: unknown): void {
-    if (this.ended !== undefined) return;
+    if (this.takers.isEnded) return;
     this.options.signal?.removeEventListener('abort', this.onAbort);
-    // Whoever waits is told, and otherwise whoever asks next.
-    const first = this.takers.shift();
-    this.ended = { error: first === undefined ? error : undefined };
-    if (error === undefined) first?.resolve(DONE);
-    else first?.reject(error);
-    for (let taker = this.takers.shift(); taker !== undefined; taker = this.takers.shift())
-      taker.resolve(DONE);
+    this.takers.end(error);
   }
 
   private readonly onAbort = (): void => {
