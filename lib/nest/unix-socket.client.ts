@@ -15,20 +15,17 @@ import type { RequestHandlerFunction } from '../calls/request-handler-registry.j
 import { Link } from '../client/link.js';
 import type { LinkCloseReport, LinkStats } from '../client/link-reports.js';
 import type { LinkState } from '../client/link-state.js';
-import type { CallOptions } from '../calls/pending-call.js';
 import type { PushFilter } from '../client/push-stream.js';
 import type { PushHandler, PushSubscriptionEvents, ReceivedPush } from '../client/push-subscription.js';
 import { AnswerIterator, type StreamOptions } from '../calls/answer-iterator.js';
 import { requestPayload, type RequestOptions } from '../calls/request.js';
-import { EncodeError } from '../errors/protocol.errors.js';
 import type { LinkOptions } from '../options/client-options.js';
 import type { PushSubscriptionOptions } from '../options/push-options.js';
-import type { Metadata } from '../protocol/guards.js';
-import type { Payload } from '../protocol/payload.js';
 import { UnixSocketClientHandlers } from './unix-socket.client-handlers.js';
 import { AnswerObserver } from './answer-observer.js';
 import { EventOutcome } from './event-outcome.js';
 import { unexploredClasses } from './decorators/handler-metadata.js';
+import { OutgoingCalls, withOptions, type DispatchHook, type OutgoingCall } from './outgoing-calls.js';
 import { pushFilter } from './push-filter.js';
 import { PushObservable } from './push-observable.js';
 import { UnixSocketClientStatus, type UnixSocketClientEvents } from './unix-socket.events.js';
@@ -71,7 +68,7 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
   private strategy: UnixSocketClientHandlers | undefined;
   private readonly clientName: string | undefined;
   private readonly emitter = new EventEmitter();
-  private readonly hasSerializer: boolean;
+  private readonly outgoing: OutgoingCalls;
   private readonly hasDeserializer: boolean;
 
   /** @throws InvalidOptionError, PathTooLongError */
@@ -83,7 +80,6 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
     const packetOptions = { serializer, deserializer } as NonNullable<TcpClientOptions['options']>;
     this.initializeSerializer(packetOptions);
     this.initializeDeserializer(packetOptions);
-    this.hasSerializer = serializer !== undefined;
     this.hasDeserializer = deserializer !== undefined;
     this.link = new Link(options, {
       onState: (state) => this._status$.next(STATUS_OF[state]),
@@ -113,6 +109,8 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
       },
       onNotice: (code, text) => this.logger.debug(`${this.link.label} says: ${text} (${code ?? 'no code'})`),
     });
+    const custom = serializer === undefined ? undefined : this.serializer;
+    this.outgoing = new OutgoingCalls((data) => this.link.encode(data), custom);
     this._status$.next(UnixSocketClientStatus.Disconnected);
     if (options?.eager === true) this.connectInBackground();
   }
@@ -233,7 +231,7 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
     data: unknown,
     options: RequestOptions = {},
   ): Promise<T> {
-    const { type, payload, options: merged } = this.prepareWith(options, pattern, data);
+    const { type, payload, options: merged } = withOptions(this.prepare('request', pattern, data), options);
     return (await requestPayload(this.link, type, payload, merged, (answer) => this.answersTo(answer))) as T;
   }
 
@@ -247,7 +245,7 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
     data: unknown,
     options: StreamOptions = {},
   ): AsyncIterableIterator<T, undefined> {
-    const { type, payload, options: merged } = this.prepareWith(options, pattern, data);
+    const { type, payload, options: merged } = withOptions(this.prepare('request', pattern, data), options);
     return new AnswerIterator<T>(this.link, type, payload, merged, (answer) => this.answersTo(answer));
   }
 
@@ -327,52 +325,9 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
     return pushFilter(pattern, (object) => this.typeOf(object));
   }
 
-  /** With options of the call itself, which count beside those of a record. */
-  private prepareWith<O extends RequestOptions>(
-    options: O,
-    pattern: string | object,
-    data: unknown,
-  ): { type: string; payload: Payload; options: O & CallOptions } {
-    const prepared = this.prepare('request', pattern, data);
-    const { meta } = prepared.options;
-    const merged = {
-      ...prepared.options,
-      ...options,
-      ...(meta === undefined ? {} : { meta: { ...meta, ...options.meta } }),
-    };
-    return { ...prepared, options: merged };
-  }
-
-  private prepare(
-    kind: 'request' | 'event',
-    pattern: unknown,
-    input: unknown,
-  ): { type: string; payload: Payload; options: CallOptions } {
-    const type = this.typeOf(pattern);
-    const isRecord = input instanceof UnixSocketRecord;
-    const data: unknown = isRecord ? input.data : input;
-    if (data === undefined) throw new EncodeError('a record needs data; send null for none');
-    let options: CallOptions = isRecord ? input.options : NO_OPTIONS;
-    const { onDispatchHook } = this as unknown as { onDispatchHook?: (packet: DispatchedPacket) => void };
-    if (onDispatchHook === undefined && !this.hasSerializer)
-      return { type, payload: this.link.encode(data), options };
-
-    const packet: DispatchedPacket = { pattern, data };
-    onDispatchHook?.(packet);
-    if (packet.metadata !== undefined)
-      options = { ...options, meta: { ...packet.metadata, ...options.meta } };
-    if (!this.hasSerializer) return { type, payload: this.link.encode(data), options };
-    // As Nest's clients show them: what has an id is a request, and an event has its pattern as text.
-    const shown = kind === 'request' ? { ...packet, id: '' } : { ...packet, pattern: type };
-    const serialized: unknown = this.serializer.serialize(shown);
-    return { type, payload: this.link.encode(serialized), options: { ...options, isPacket: true } };
+  private prepare(kind: 'request' | 'event', pattern: unknown, input: unknown): OutgoingCall {
+    // Read each time: applications may set it at any.
+    const { onDispatchHook } = this as unknown as { onDispatchHook?: DispatchHook };
+    return this.outgoing.prepare(kind, this.typeOf(pattern), pattern, input, onDispatchHook);
   }
 }
-
-interface DispatchedPacket {
-  pattern: unknown;
-  data: unknown;
-  metadata?: Metadata;
-}
-
-const NO_OPTIONS: CallOptions = {};
