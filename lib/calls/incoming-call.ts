@@ -2,6 +2,7 @@ import type { DeadlineLane, Expiring } from '../connection/deadlines.js';
 import type { Slotted } from '../connection/slots.js';
 import { DeadlineExceededError, StreamOverflowError, type RefusalCode } from '../errors/call.errors.js';
 import type { UnixSocketError } from '../errors/unix-socket.error.js';
+import { END, MORE } from '../protocol/envelope.js';
 import type { Frame } from '../protocol/frame-writer.js';
 import { MessageType } from '../protocol/message-body.js';
 import type { CallAudience, CallChannel } from './call-channel.js';
@@ -28,8 +29,6 @@ export interface CallOwner<C extends CallChannel> extends ValueStore {
   onCallSettled(call: IncomingCall<C>): void;
 }
 
-const MORE = ',"more":true';
-const END = ',"end":true';
 const PACKET = ',"packet":true';
 const MORE_PACKET = MORE + PACKET;
 

@@ -1,3 +1,5 @@
+/** The messages that are sent most may be compact frames. */
+export const COMPACT = 'compact';
 /** A stream goes no further than its caller has said. */
 export const CREDIT = 'credit';
 

@@ -1,5 +1,6 @@
-import { CAPABILITIES } from './capabilities.js';
+import { CAPABILITIES, COMPACT } from './capabilities.js';
 import { codecCapability } from './codec.js';
+import { CompactDialect } from './compact-dialect.js';
 import type { Dialect, ProtocolVersion } from './dialect.js';
 import { now } from './envelope.js';
 import { asciiJson, encodeTextFrame, type Frame } from './frame-writer.js';
@@ -15,35 +16,45 @@ export interface WireSettings {
   readonly bigint: boolean;
 }
 
-/** Version 2 as this end speaks it: to anybody, and to those with its codec. */
+/** Version 2 as this end speaks it: to anybody, and to upgraded ends with what they share with it. */
 class V2Dialects {
   readonly payloads: PayloadCodec;
   /** What this end lists of itself. */
   readonly capabilities: readonly string[];
   readonly plain: V2Dialect;
+  private readonly compact: V2Dialect;
+  /** Undefined without a codec. */
   private readonly packing: V2Dialect | undefined;
+  private readonly compactPacking: V2Dialect | undefined;
+  private readonly codecCapability: string | undefined;
 
   constructor({ codec, bigint }: WireSettings) {
-    this.payloads = new PayloadCodec(codec, bigint);
-    this.plain = new V2Dialect(this.payloads, false);
-    const { codec: used } = this.payloads;
-    this.packing = used === undefined ? undefined : new V2Dialect(this.payloads, true);
-    this.capabilities = used === undefined ? CAPABILITIES : [...CAPABILITIES, codecCapability(used)];
+    const payloads = new PayloadCodec(codec, bigint);
+    this.payloads = payloads;
+    this.plain = new V2Dialect(payloads, false);
+    this.compact = new CompactDialect(payloads, false);
+    const listed = [...CAPABILITIES, COMPACT];
+    if (payloads.codec !== undefined) {
+      this.packing = new V2Dialect(payloads, true);
+      this.compactPacking = new CompactDialect(payloads, true);
+      this.codecCapability = codecCapability(payloads.codec);
+      listed.push(this.codecCapability);
+    }
+    this.capabilities = listed;
   }
 
-  /** The one that sends this payload as it is. */
-  mainFor(payload: Payload): Dialect {
-    return typeof payload === 'string' || this.packing === undefined ? this.plain : this.packing;
+  /** The one that says most in least. */
+  get main(): Dialect {
+    return this.compactPacking ?? this.compact;
   }
 
   /** For an upgraded end with these capabilities. */
   upgraded(capabilities: readonly string[]): Dialect {
-    const { packing, payloads } = this;
-    return packing !== undefined &&
-      payloads.codec !== undefined &&
-      capabilities.includes(codecCapability(payloads.codec))
-      ? packing
-      : this.plain;
+    const { plain, compact, packing, compactPacking, codecCapability: codec } = this;
+    const packs = codec !== undefined && capabilities.includes(codec);
+    return capabilities.includes(COMPACT)
+      ? ((packs ? compactPacking : undefined) ?? compact)
+      : ((packs ? packing : undefined) ?? plain);
   }
 }
 

@@ -3,6 +3,7 @@ import { type JsonRules } from './json-codec.js';
 import { MAX_DEPTH } from './value-rules.js';
 import type { Payload } from './payload.js';
 import { formatTimestamp } from './timestamp.js';
+import { TypeTexts } from './type-texts.js';
 
 /**
  * The frames a peer sends, each built around one JSON text of its data. Writing the envelope as text costs a
@@ -10,7 +11,14 @@ import { formatTimestamp } from './timestamp.js';
  * `,"more":true`; see {@link extra}.
  */
 
+/** `extras` of one value of a stream, and of its end. */
+export const MORE = ',"more":true';
+export const END = ',"end":true';
+
 const NO_JSON = 'null';
+
+/** From the end of the id to the payload. */
+const innerHeads = new TypeTexts((type) => `","data":{"type":${asciiJson(type)},"data":`);
 
 /** An extension key as a fragment for `extras`: `,"key":value`. Empty for undefined. */
 export function extra(key: string, value: unknown): string {
@@ -25,7 +33,7 @@ export function encodeRequest(
   maxFrameBytes: number,
 ): Frame {
   return encodeFrame(
-    `{"msg_type":"request","request_id":"${id}${innerHead(type)}`,
+    `{"msg_type":"request","request_id":"${id}${innerHeads.of(type)}`,
     payload,
     innerTrailer(extras),
     maxFrameBytes,
@@ -40,7 +48,7 @@ export function encodePush(
   maxFrameBytes: number,
 ): Frame {
   return encodeFrame(
-    `{"msg_type":"push","request_id":"${id}${innerHead(type)}`,
+    `{"msg_type":"push","request_id":"${id}${innerHeads.of(type)}`,
     payload,
     innerTrailer(extras),
     maxFrameBytes,
@@ -49,7 +57,12 @@ export function encodePush(
 
 /** @param id the request's id, whatever it was: it goes back unchanged */
 export function encodeResponse(id: unknown, payload: Payload, extras: string, maxFrameBytes: number): Frame {
-  return encodeFrame(responseHead(id), payload, trailer(extras), maxFrameBytes);
+  return encodeFrame(
+    `{"msg_type":"response","request_id":${idJson(id)},"data":`,
+    payload,
+    trailer(extras),
+    maxFrameBytes,
+  );
 }
 
 /** A failed response. An empty text would read as success, so it never goes out. */
@@ -108,18 +121,6 @@ function refreshTrailers(): void {
   bareInnerTrailer = `}${bareTrailer}`;
 }
 
-/** The head of the last answer: the values of a stream all have the same. */
-let answeredId = '';
-let answeredHead = '{"msg_type":"response","request_id":"","data":';
-
-function responseHead(id: unknown): string {
-  if (id === answeredId) return answeredHead;
-  if (!isPlainId(id)) return `{"msg_type":"response","request_id":${idJson(id)},"data":`;
-  answeredId = id;
-  answeredHead = `{"msg_type":"response","request_id":"${id}","data":`;
-  return answeredHead;
-}
-
 export function now(): string {
   return formatTimestamp(Date.now());
 }
@@ -129,25 +130,18 @@ const ANY_VALUE: JsonRules = { hasTags: false, isExact: true };
 /** Ids of our own and UUIDs need no escaping, which is worth knowing on every single answer. */
 const PLAIN_ID = /^[\w-]{1,64}$/;
 
-function isPlainId(id: unknown): id is string {
-  return typeof id === 'string' && PLAIN_ID.test(id);
+/** The last of them: the values of a stream all have the same. */
+let lastPlainId: string | undefined;
+
+export function isPlainId(id: unknown): id is string {
+  if (typeof id !== 'string') return false;
+  if (id === lastPlainId) return true;
+  if (!PLAIN_ID.test(id)) return false;
+  lastPlainId = id;
+  return true;
 }
 
 export function idJson(id: unknown): string {
   // Whatever could be read can be sent back.
   return isPlainId(id) ? `"${id}"` : asciiJson(id, MAX_DEPTH, ANY_VALUE);
-}
-
-/** An application has few patterns; their JSON form is kept. Bounded, since callers may make patterns up. */
-const innerHeadCache = new Map<string, string>();
-const CACHED_TYPES = 1_000;
-
-/** From the end of the id to the payload. */
-function innerHead(type: string): string {
-  let head = innerHeadCache.get(type);
-  if (head === undefined) {
-    head = `","data":{"type":${asciiJson(type)},"data":`;
-    if (innerHeadCache.size < CACHED_TYPES) innerHeadCache.set(type, head);
-  }
-  return head;
 }

@@ -42,23 +42,31 @@ const LARGEST_STRING_FRAME_BYTES = 16 * 1024;
 export function encodeFrame(head: string, payload: Payload, tail: string, maxFrameBytes: number): Frame {
   if (typeof payload === 'string') return encodeTextFrame(head, payload, tail, maxFrameBytes);
   return payload instanceof LargeText
-    ? encodeLargeFrame(head, payload, tail, maxFrameBytes)
+    ? encodeSplitFrame(head, payload.bytes, tail, maxFrameBytes)
     : encodePackedFrame(`${head}null${tail}`, payload, maxFrameBytes);
 }
 
-function encodeLargeFrame(head: string, payload: LargeText, tail: string, maxFrameBytes: number): SplitFrame {
-  const bodyBytes = head.length + payload.length + tail.length;
-  if (bodyBytes > maxFrameBytes)
-    throw new FrameTooLargeError(bodyBytes, maxFrameBytes, { delivery: 'notSent' });
-  return new SplitFrame(header(bodyBytes) + head, payload.bytes, tail);
+/**
+ * The frame of the body `head + payload`, in whatever form the payload is.
+ * @throws FrameTooLargeError (`notSent`) when the body exceeds `maxFrameBytes`.
+ */
+export function encodeCompactFrame(head: string, payload: Payload, maxFrameBytes: number): Frame {
+  if (typeof payload === 'string') return encodeTextFrame(head, payload, '', maxFrameBytes);
+  return payload instanceof LargeText
+    ? encodeSplitFrame(head, payload.bytes, '', maxFrameBytes)
+    : encodeSplitFrame(head + payload.head, payload.bytes, '', maxFrameBytes);
 }
 
 function encodePackedFrame(json: string, payload: PackedPayload, maxFrameBytes: number): SplitFrame {
-  const bodyBytes = PACKED_HEADER_BYTES + json.length + payload.length;
+  const mark = String.fromCharCode(PACKED_MARK);
+  return encodeSplitFrame(mark + header(json.length) + json + payload.head, payload.bytes, '', maxFrameBytes);
+}
+
+function encodeSplitFrame(head: string, body: Buffer, tail: string, maxFrameBytes: number): SplitFrame {
+  const bodyBytes = head.length + body.length + tail.length;
   if (bodyBytes > maxFrameBytes)
     throw new FrameTooLargeError(bodyBytes, maxFrameBytes, { delivery: 'notSent' });
-  const mark = String.fromCharCode(PACKED_MARK);
-  return new SplitFrame(header(bodyBytes) + mark + header(json.length) + json + payload.head, payload.bytes);
+  return new SplitFrame(header(bodyBytes) + head, body, tail);
 }
 
 /**

@@ -25,7 +25,8 @@ export function decodeValue(
   return decodeLarge(bytes, start, end, rules) ?? decodeJson(bytes.toString('latin1', start, end), rules);
 }
 
-function readUtf8(bytes: Buffer, start: number, end: number): string {
+/** @throws MalformedFrameError */
+export function readUtf8(bytes: Buffer, start: number, end: number): string {
   const text = bytes.toString('utf8', start, end);
   // Invalid UTF-8 reads as U+FFFD, which a peer may also have meant; only then the bytes are looked at again.
   if (text.includes('\ufffd') && !isUtf8(bytes.subarray(start, end)))

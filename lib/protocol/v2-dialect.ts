@@ -22,7 +22,7 @@ export class V2Dialect implements Dialect {
   /** @param isPacking whether the other end has our codec */
   constructor(
     protected readonly payloads: PayloadCodec,
-    private readonly isPacking: boolean,
+    protected readonly isPacking: boolean,
   ) {}
 
   encode(value: unknown): Payload {
@@ -77,7 +77,7 @@ export class V2Dialect implements Dialect {
     return asMessageBody(decodeValue(bytes, start, end, this.payloads.rules, text));
   }
 
-  private sendable(payload: Payload): Payload {
+  protected sendable(payload: Payload): Payload {
     return this.isPacking || !(payload instanceof PackedPayload) ? payload : payload.toText();
   }
 

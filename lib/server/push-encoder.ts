@@ -23,6 +23,6 @@ export class PushEncoder {
     const { v2 } = this.dialects;
     const payload = v2.payloads.encode(data);
     const extras = extra('meta', meta) + extra('seq', seq);
-    return new PushFrames(id, type, payload, extras, this.maxFrameBytes, v2.mainFor(payload));
+    return new PushFrames(id, type, payload, extras, this.maxFrameBytes, v2.main);
   }
 }

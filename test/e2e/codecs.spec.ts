@@ -6,12 +6,14 @@ import {
   type LinkOptions,
   type SocketServerOptions,
 } from 'nestjs-unix-socket';
+import { lastValueFrom, take, toArray } from 'rxjs';
 import { atEnd } from '../support/at-end.js';
-import { frame, RawPeer } from '../support/frames.js';
+import { compactAnswer, compactCall, compactEnd } from '../support/compact.js';
+import { frame, RawPeer, type Address } from '../support/frames.js';
 import { gone } from '../support/gone.js';
 import { tempSocketPath } from '../support/temp-paths.js';
 import { until } from '../support/until.js';
-import { message, nextResponse, request } from '../support/wire.js';
+import { connectByHand, message, nextResponse, RawServer, request } from '../support/wire.js';
 
 /** Writes its values so that nobody else can read them, and has seen what it wrote. */
 class OwnCodec implements Codec {
@@ -156,6 +158,101 @@ describe('a codec of its own', () => {
     await expect(client.request('echo', 'unreadable')).rejects.toMatchObject({ code: 'CONNECTION_LOST' });
     expect(await other.request('echo', 3)).toBe(3);
     expect(server.getStats().errorsByCode).toEqual({ MALFORMED_FRAME: 1 });
+  });
+});
+
+describe.each(['unix', 'tcp'] as const)('compact frames over %s', (transport) => {
+  const CAPS = { caps: ['compact'] };
+  const HELLO = message('heartbeat', '', null, { hello: { name: 'by hand', ...CAPS } });
+  const GREETING = message('response', '', { account_id: '', conn_id: '1', ...CAPS });
+  const here = (): Address => (transport === 'unix' ? { path: tempSocketPath() } : { port: 0 });
+
+  it('come from a server to a client that lists them, and are understood by it', async () => {
+    const server = new SocketServer(here() as SocketServerOptions);
+    server.handle('echo', (data: unknown) => data);
+    server.handle('count', async function* () {
+      yield* [1, 2];
+    });
+    await server.listen();
+    atEnd(() => server.close());
+    const peer = await RawPeer.connect(server.endpoint as Address);
+    atEnd(() => peer.destroy());
+    expect(await peer.next()).toMatchObject({
+      data: { caps: expect.arrayContaining(['compact']) as unknown },
+    });
+    await peer.send(HELLO, compactCall('request', 'a-1', 'echo', { 汉: 'x'.repeat(5_000) }));
+    expect(await nextResponse(peer, 'a-1')).toMatchObject({
+      data: { 汉: 'x'.repeat(5_000) },
+      isCompact: true,
+    });
+    await peer.send(compactCall('request', 'a-2', 'count', null));
+    expect(await peer.next()).toMatchObject({ request_id: 'a-2', data: 1, more: true, isCompact: true });
+    expect(await peer.next()).toMatchObject({ request_id: 'a-2', data: 2, more: true, isCompact: true });
+    expect(await peer.next()).toMatchObject({ request_id: 'a-2', data: null, end: true, isCompact: true });
+    server.push('news', [1]);
+    expect(await peer.next()).toMatchObject({
+      msg_type: 'push',
+      data: { type: 'news', data: [1] },
+      isCompact: true,
+    });
+    // What such a frame has no place for is said in JSON, and may be asked in it.
+    await peer.send(compactCall('request', 'a-3', 'no such', 1), request('a-4', 'echo', 1));
+    const unknown = await peer.next();
+    expect(unknown).toMatchObject({ request_id: 'a-3', error: 'Unknown request type' });
+    expect(unknown).not.toHaveProperty('isCompact');
+    expect(await peer.next()).toMatchObject({ request_id: 'a-4', data: 1, isCompact: true });
+  });
+
+  it('come from a client to a server that lists them, and are understood by it', async () => {
+    const server = await RawServer.listen(here());
+    const client = new UnixSocketClientProxy(server.address as LinkOptions);
+    atEnd(() => client.close());
+    atEnd(() => server.close());
+    const values = lastValueFrom(client.send('count', { n: 2 }).pipe(toArray()));
+    const peer = await server.accept();
+    await peer.send(GREETING);
+    expect(await peer.next()).toMatchObject({
+      msg_type: 'heartbeat',
+      hello: { caps: expect.arrayContaining(['compact']) as unknown },
+    });
+    const asked = await peer.next();
+    expect(asked).toMatchObject({
+      msg_type: 'request',
+      data: { type: 'count', data: { n: 2 } },
+      isCompact: true,
+    });
+    const id = asked.request_id;
+    await peer.send(compactAnswer('more', id, 1), compactAnswer('more', id, 2), compactEnd(id));
+    expect(await values).toEqual([1, 2]);
+    client.emit('seen', 1);
+    expect(await peer.next()).toMatchObject({
+      msg_type: 'push',
+      data: { type: 'seen', data: 1 },
+      isCompact: true,
+    });
+    const answer = client.request('any', 1, { meta: { by: 'ann' } });
+    const withMeta = await peer.next();
+    expect(withMeta).toMatchObject({ msg_type: 'request', meta: { by: 'ann' } });
+    await peer.send(compactAnswer('response', withMeta.request_id, null));
+    expect(await answer).toBeNull();
+    const pushed = lastValueFrom(client.pushes('news').pipe(take(1)));
+    await peer.send(compactCall('push', 'p-1', 'news', 'late'));
+    expect(await pushed).toBe('late');
+  });
+
+  it('go to nobody who does not list them, and end the connection of one that sends them all the same', async () => {
+    const server = new SocketServer(here() as SocketServerOptions);
+    server.handle('echo', (data: unknown) => data);
+    await server.listen();
+    atEnd(() => server.close());
+    for (const isUpgraded of [true, false]) {
+      const peer = await connectByHand(server.endpoint as Address, { isUpgraded });
+      await peer.send(request('1', 'echo', 1));
+      expect(await nextResponse(peer, '1')).not.toHaveProperty('isCompact');
+      await peer.send(compactCall('request', '2', 'echo', 1));
+      await gone(peer);
+    }
+    expect(server.getStats().errorsByCode).toEqual({ MALFORMED_FRAME: 2 });
   });
 });
 

@@ -305,7 +305,7 @@ describe('the limit of calls at once', () => {
 
   it.each<[string, Partial<UnixSocketServerOptions>]>([
     ['calls', { maxQueuedPerConnection: 1 }],
-    ['bytes of calls', { maxQueuedBytesPerConnection: 250 }],
+    ['bytes of calls', { maxQueuedBytesPerConnection: 60 }],
   ])('refuses what an upgraded client sends beyond the %s that may wait', async (_, options) => {
     const { server, address, held, untilHeld } = await startServer({
       maxConcurrentPerConnection: 1,

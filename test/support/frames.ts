@@ -1,32 +1,14 @@
 import { connect, type Socket } from 'node:net';
+import { readCompact } from './compact.js';
+import { HEADER_BYTES, type WireMessage } from './frame.js';
 
+export { frame, type WireMessage } from './frame.js';
 export { tempSocketPath } from './temp-paths.js';
 
 export type Address = { readonly path: string } | { readonly host?: string; readonly port: number };
 
-/** A decoded frame, as it stands on the wire; nothing about it has been checked. */
-export interface WireMessage {
-  readonly msg_type: string;
-  readonly request_id: string;
-  readonly data: unknown;
-  readonly timestamp: string;
-  readonly error?: string | null;
-  readonly [extension: string]: unknown;
-}
-
-const HEADER_BYTES = 4;
 /** For what is to come: a busy machine may keep the other process, or this one, from its turn for seconds. */
 const DEFAULT_TIMEOUT_MS = 10_000;
-
-/** Length prefix and body. A string or Buffer is the body as it is, valid or not; an object is written as JSON. */
-export function frame(body: object | string | Buffer): Buffer {
-  const bytes = Buffer.isBuffer(body)
-    ? body
-    : Buffer.from(typeof body === 'string' ? body : JSON.stringify(body));
-  const header = Buffer.alloc(HEADER_BYTES);
-  header.writeUInt32BE(bytes.length);
-  return Buffer.concat([header, bytes]);
-}
 
 /**
  * A hand-made peer on a plain socket, as client or (given an accepted socket) as server. It decodes frames by
@@ -131,7 +113,7 @@ export class RawPeer {
           this.neededBytes = end;
           break;
         }
-        this.received.push(JSON.parse(rest.toString('utf8', HEADER_BYTES, end)) as WireMessage);
+        this.received.push(readBody(rest.subarray(HEADER_BYTES, end)));
         rest = rest.subarray(end);
       }
       this.chunks = [rest];
@@ -139,4 +121,8 @@ export class RawPeer {
     }
     this.onProgress();
   }
+}
+
+function readBody(body: Buffer): WireMessage {
+  return readCompact(body) ?? (JSON.parse(body.toString()) as WireMessage);
 }

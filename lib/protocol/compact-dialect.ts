@@ -1,0 +1,72 @@
+import {
+  CompactKind,
+  decodeCompact,
+  encodeCompactCall,
+  encodeCompactResponse,
+  isCompact,
+} from './compact-frames.js';
+import type { Speaker } from './dialect.js';
+import { END, isPlainId, MORE } from './envelope.js';
+import type { Frame } from './frame-writer.js';
+import type { MessageBody } from './message-body.js';
+import type { Payload } from './payload.js';
+import { V2Dialect } from './v2-dialect.js';
+
+/** Version 2 with compact frames for what is sent most; a message that says more than they can is JSON as ever. */
+export class CompactDialect extends V2Dialect {
+  override request(id: string, type: string, payload: Payload, extras: string, maxFrameBytes: number): Frame {
+    return (
+      (extras === ''
+        ? encodeCompactCall(CompactKind.Request, id, type, this.sendable(payload), maxFrameBytes)
+        : undefined) ?? super.request(id, type, payload, extras, maxFrameBytes)
+    );
+  }
+
+  override push(
+    id: string,
+    type: string,
+    payload: Payload,
+    extras: string,
+    maxFrameBytes: number,
+  ): Frame | undefined {
+    return this.event(id, type, payload, extras, maxFrameBytes);
+  }
+
+  override event(id: string, type: string, payload: Payload, extras: string, maxFrameBytes: number): Frame {
+    return (
+      (extras === ''
+        ? encodeCompactCall(CompactKind.Push, id, type, this.sendable(payload), maxFrameBytes)
+        : undefined) ?? super.event(id, type, payload, extras, maxFrameBytes)
+    );
+  }
+
+  override response(id: unknown, payload: Payload, extras: string, maxFrameBytes: number): Frame {
+    const kind = RESPONSE_KINDS.get(extras);
+    return (
+      (kind !== undefined && isPlainId(id)
+        ? encodeCompactResponse(kind, id, this.sendable(payload), maxFrameBytes)
+        : undefined) ?? super.response(id, payload, extras, maxFrameBytes)
+    );
+  }
+
+  override decode(
+    bytes: Buffer,
+    start: number,
+    end: number,
+    speaker: Speaker,
+    text?: string,
+  ): MessageBody | undefined {
+    return isCompact(bytes[start], this.isPacking)
+      ? decodeCompact(bytes, start, end, text, this.payloads)
+      : super.decode(bytes, start, end, speaker, text);
+  }
+}
+
+const RESPONSE_KINDS: ReadonlyMap<
+  string,
+  typeof CompactKind.Response | typeof CompactKind.More | typeof CompactKind.End
+> = new Map([
+  ['', CompactKind.Response],
+  [MORE, CompactKind.More],
+  [END, CompactKind.End],
+] as const);
