@@ -107,8 +107,8 @@ export function decodeCompact(
   const text = given ?? (isPacked ? undefined : readAscii(bytes, start, end));
   const id = text === undefined ? bytes.toString('latin1', idStart, idEnd) : text.substring(2, idEnd - start);
   let data: unknown = null;
-  if (isPacked) data = payloads.unpack(bytes.subarray(typeEnd, end));
-  else if (kind === CompactKind.End) expectNoPayload(typeEnd, end);
+  if (kind === CompactKind.End) expectNoPayload(typeEnd, end);
+  else if (isPacked) data = payloads.unpack(bytes.subarray(typeEnd, end));
   else if (text === undefined) data = decodeValue(bytes, typeEnd, end, payloads.rules);
   else data = decodeJson(text.substring(typeEnd - start), payloads.rules);
 

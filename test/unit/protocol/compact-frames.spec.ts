@@ -128,6 +128,11 @@ describe('compact frames', () => {
     expect(() => read([frame, frame], compact)).toThrow(MalformedFrameError);
   });
 
+  it('are malformed as an end with a payload in a codec', () => {
+    const frame = Buffer.from([0, 0, 0, 4, 0x16, 1, 0x61, 0x05]);
+    expect(() => read([frame], packing)).toThrow(MalformedFrameError);
+  });
+
   it('are malformed to those who have not agreed on them', () => {
     const frame = frameBytes(compact.response('1', '1', '', Infinity));
     expect(() => read([frame], plain)).toThrow(MalformedFrameError);
