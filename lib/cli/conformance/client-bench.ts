@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:net';
 import type { PathEndpoint, TcpEndpoint } from '../../options/endpoint.js';
-import type { Call, Dialect } from './dialect.js';
+import { COMPACT_GREETING, type Call, type Dialect } from './dialect.js';
 import { RawPeer, show } from './raw-peer.js';
 import { NotJudged, PeerAbsent } from './verdict.js';
 import { isObject, type Received } from './wire.js';
@@ -95,7 +95,7 @@ export class ClientBench {
     current?.peer.destroy();
     this.current = undefined;
     const peer = await this.accept(RECONNECT_TIMEOUT_MS);
-    peer.send(greeting);
+    greet(peer, greeting);
     return this.awaitNext(peer, greeting);
   }
 
@@ -133,7 +133,7 @@ export class ClientBench {
 
   /** The same, told on a new connection. */
   reportOn(peer: RawPeer, greeting = this.dialect.greeting): Promise<Report> {
-    peer.send(greeting);
+    greet(peer, greeting);
     return this.readNext(peer, greeting);
   }
 
@@ -201,6 +201,11 @@ export class ClientBench {
     const call = this.dialect.readCall(received);
     return call?.type === NEXT && isObject(call.data) && call.data['task'] === this.tasks;
   }
+}
+
+function greet(peer: RawPeer, greeting: Buffer): void {
+  peer.readsCompact = greeting.equals(COMPACT_GREETING);
+  peer.send(greeting);
 }
 
 function readReport(peer: RawPeer, { data, received }: Call): Report {

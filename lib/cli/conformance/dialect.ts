@@ -1,3 +1,4 @@
+import { COMPACT_CAPS } from './compact.js';
 import { frame, isObject, KIT_CAPS, response, type Received } from './wire.js';
 
 /** How a version of the protocol says what the kit says to a client. */
@@ -39,11 +40,14 @@ export const V1: Dialect = {
 };
 
 /** A greeting that invites the client to say hello. */
-export function upgradedGreeting(maxFrameBytes = 16 * 1024 * 1024): Buffer {
+export function upgradedGreeting(maxFrameBytes = 16 * 1024 * 1024, caps = KIT_CAPS): Buffer {
   return response('', {
     account_id: 'acc1',
     conn_id: '00000001',
-    caps: KIT_CAPS,
+    caps,
     max_frame_bytes: maxFrameBytes,
   });
 }
+
+/** One that invites it to compact frames as well. */
+export const COMPACT_GREETING = upgradedGreeting(undefined, COMPACT_CAPS);

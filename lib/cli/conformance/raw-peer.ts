@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { isDeepStrictEqual } from 'node:util';
+import { readBody } from './compact.js';
 import { RuleBroken } from './verdict.js';
 import { FrameCutter, type Received } from './wire.js';
 
@@ -10,6 +11,9 @@ const TURNS_OF_GRACE = 50;
 export class RawPeer {
   /** Every frame, in order, looked at or not. */
   readonly frames: Received[] = [];
+
+  /** Whether the kit has listed `compact`. To anybody else such a frame is no message. */
+  readsCompact = false;
 
   private taken = 0;
   private bad: Buffer | undefined;
@@ -22,6 +26,7 @@ export class RawPeer {
     readonly timeoutMs: number,
   ) {
     const cutter = new FrameCutter(
+      (body) => readBody(body, this.readsCompact),
       (received) => this.frames.push(received),
       (bytes) => (this.bad ??= bytes),
     );
@@ -69,7 +74,8 @@ export class RawPeer {
     });
     if (found !== undefined) return found;
     if (this.bad !== undefined) {
-      throw this.broken('a body that is a JSON object', 'something else', this.bad);
+      const form = this.readsCompact ? 'a JSON object or a compact frame' : 'a JSON object';
+      throw this.broken(`a body that is ${form}`, 'something else', this.bad);
     }
     throw this.broken(
       expected,

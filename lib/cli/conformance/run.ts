@@ -1,10 +1,12 @@
 import type { PathEndpoint, TcpEndpoint } from '../../options/endpoint.js';
 import { ClientBench } from './client-bench.js';
+import { CLIENT_COMPACT_RULES } from './client-compact-rules.js';
 import { CLIENT_FULL_RULES } from './client-full-rules.js';
 import { CLIENT_RULES, CLIENT_V1_RULES } from './client-rules.js';
 import { clientVectorRules } from './client-vectors.js';
 import { V1, V2 } from './dialect.js';
 import { ServerBench } from './server-bench.js';
+import { SERVER_COMPACT_RULES } from './server-compact-rules.js';
 import { SERVER_FULL_RULES } from './server-full-rules.js';
 import { SERVER_RULES } from './server-rules.js';
 import { SERVER_V1_RULES } from './server-v1-rules.js';
@@ -41,11 +43,23 @@ export function knownRules(role: Role): readonly Rule<never>[] {
 }
 
 function allServerRules(): Rule<ServerBench>[] {
-  return inOrder([...SERVER_RULES, ...serverVectorRules(), ...SERVER_FULL_RULES, ...SERVER_V1_RULES]);
+  return inOrder([
+    ...SERVER_RULES,
+    ...serverVectorRules(),
+    ...SERVER_FULL_RULES,
+    ...SERVER_COMPACT_RULES,
+    ...SERVER_V1_RULES,
+  ]);
 }
 
 function allClientRules(): Rule<ClientBench>[] {
-  return inOrder([...CLIENT_RULES, ...clientVectorRules(), ...CLIENT_FULL_RULES, ...CLIENT_V1_RULES]);
+  return inOrder([
+    ...CLIENT_RULES,
+    ...clientVectorRules(),
+    ...CLIENT_FULL_RULES,
+    ...CLIENT_COMPACT_RULES,
+    ...CLIENT_V1_RULES,
+  ]);
 }
 
 async function judgeServer(options: ConformanceOptions, tell: Tell): Promise<Verdict[]> {

@@ -1,11 +1,12 @@
 import { connect, type Socket } from 'node:net';
 import type { PathEndpoint, TcpEndpoint } from '../../options/endpoint.js';
+import { COMPACT_CAPS } from './compact.js';
 import { RawPeer } from './raw-peer.js';
 import { NotJudged, PeerAbsent } from './verdict.js';
 import { frame, heartbeat, isObject, KIT_CAPS, request, type Received } from './wire.js';
 
 /** The text that the protocol fixes for a request that nothing handles. */
-const UNKNOWN = 'Unknown request type';
+export const UNKNOWN = 'Unknown request type';
 
 /** Room for frames in the hello of the kit. */
 const MAX_FRAME_BYTES = 16 * 1024 * 1024;
@@ -30,13 +31,14 @@ export class ServerBench {
   }
 
   /** A new connection on which hello has been said, and heard. */
-  async upgrade(maxFrameBytes = MAX_FRAME_BYTES): Promise<RawPeer> {
+  async upgrade(maxFrameBytes = MAX_FRAME_BYTES, caps = KIT_CAPS): Promise<RawPeer> {
     const peer = await this.open();
     const { body } = await peer.response('', 'the greeting');
     if (!isObject(body['data']) || !Array.isArray(body['data']['caps'])) {
       throw new NotJudged('the greeting has no caps, so this is a plain server');
     }
-    const hello = { name: 'conformance', account_id: '', caps: KIT_CAPS, max_frame_bytes: maxFrameBytes };
+    const hello = { name: 'conformance', account_id: '', caps, max_frame_bytes: maxFrameBytes };
+    peer.readsCompact = caps === COMPACT_CAPS;
     peer.send(heartbeat({ hello, probe: 0 }));
     await peer.next('a heartbeat with "probe_ack": 0', ({ probe_ack: ack }) => ack === 0);
     return peer;
@@ -74,6 +76,12 @@ export class ServerBench {
   closeConnections(): void {
     for (const peer of this.peers.splice(0)) peer.destroy();
   }
+}
+
+/** What the server says it understands. */
+export function capsOf(peer: RawPeer): readonly unknown[] {
+  const data = peer.frames[0]?.body['data'];
+  return isObject(data) && Array.isArray(data['caps']) ? data['caps'] : [];
 }
 
 async function connected(socket: Socket): Promise<void> {

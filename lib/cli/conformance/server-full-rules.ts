@@ -1,5 +1,5 @@
 import type { RawPeer } from './raw-peer.js';
-import type { ServerBench } from './server-bench.js';
+import { capsOf, type ServerBench } from './server-bench.js';
 import { NotJudged, type Rule } from './verdict.js';
 import { BASE_KEYS, error, heartbeat, isObject, message, request, type Received } from './wire.js';
 
@@ -243,12 +243,6 @@ export const SERVER_FULL_RULES: readonly ServerRule[] = [
     },
   },
 ];
-
-/** What the server says it understands. */
-function capsOf(peer: RawPeer): readonly unknown[] {
-  const data = peer.frames[0]?.body['data'];
-  return isObject(data) && Array.isArray(data['caps']) ? data['caps'] : [];
-}
 
 /** A server of both versions greets in both. */
 function isOfV1(key: string): boolean {

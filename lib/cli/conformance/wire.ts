@@ -67,11 +67,12 @@ export interface Received {
   readonly body: Record<string, unknown>;
 }
 
-/** Cuts what arrives into frames. What is no JSON object is handed to `onBad` and not looked at again. */
+/** Cuts what arrives into frames. What `read` makes nothing of is handed to `onBad` and not looked at again. */
 export class FrameCutter {
   private pending = Buffer.alloc(0);
 
   constructor(
+    private readonly read: (body: Buffer) => Received['body'] | undefined,
     private readonly onFrame: (received: Received) => void,
     private readonly onBad: (bytes: Buffer) => void,
   ) {}
@@ -83,7 +84,7 @@ export class FrameCutter {
       if (this.pending.length < end) return;
       const bytes = this.pending.subarray(0, end);
       this.pending = this.pending.subarray(end);
-      const body = parseObject(bytes.subarray(HEADER_BYTES));
+      const body = this.read(bytes.subarray(HEADER_BYTES));
       if (body === undefined) this.onBad(bytes);
       else this.onFrame({ bytes, body });
     }
@@ -92,13 +93,10 @@ export class FrameCutter {
 
 const UTF8 = new TextDecoder('utf-8', { fatal: true });
 
-function parseObject(bytes: Buffer): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = JSON.parse(UTF8.decode(bytes));
-    return isObject(value) ? value : undefined;
-  } catch {
-    return undefined;
-  }
+/** Undefined if it is something else. @throws if it is no JSON */
+export function readObject(bytes: Buffer): Record<string, unknown> | undefined {
+  const value: unknown = JSON.parse(UTF8.decode(bytes));
+  return isObject(value) ? value : undefined;
 }
 
 export function isObject(value: unknown): value is Record<string, unknown> {

@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net';
+import { asCompact, readCompact } from '../compact.js';
 import { frame } from '../frames.js';
 
 const LIMIT_BYTES = 16 * 1024 * 1024;
@@ -71,6 +72,7 @@ export class ClientSession {
   private isGreeted = false;
   private isV1 = false;
   private isUpgraded = false;
+  private isCompact = false;
   private limitBytes = Infinity;
   private isGoingAway = false;
   private count = 0;
@@ -131,6 +133,14 @@ export class ClientSession {
 
   private onBody(bytes: Buffer): void {
     if (bytes.length === 0) return this.refuse('framing/zero-length');
+    if (this.isCompact && !this.breaks('compact/read')) {
+      try {
+        const compact = readCompact(bytes);
+        if (compact !== undefined) return this.onMessage({ ...compact });
+      } catch {
+        return this.refuse('compact/malformed');
+      }
+    }
     let value: unknown;
     try {
       const ignoreBOM = this.breaks('body/any-json');
@@ -159,8 +169,12 @@ export class ClientSession {
     if (caps !== undefined) {
       this.isUpgraded = true;
       if (typeof limit === 'number' && !this.breaks('limit/frame')) this.limitBytes = limit;
-      const hello = { name: 'by hand', account_id: '', caps: [], max_frame_bytes: LIMIT_BYTES };
-      if (!this.breaks('upgrade/hello')) this.write('heartbeat', '', null, { hello });
+      const own = this.breaks('compact/agreed') ? [] : ['compact'];
+      const hello = { name: 'by hand', account_id: '', caps: own, max_frame_bytes: LIMIT_BYTES };
+      if (!this.breaks('upgrade/hello')) {
+        this.write('heartbeat', '', null, { hello });
+        this.isCompact = (caps as string[]).includes('compact');
+      }
     }
     void this.askNext();
   }
@@ -321,6 +335,7 @@ export class ClientSession {
   private write(msgType: string, id: unknown, data: unknown, extras: object = {}): void {
     const timestamp = this.breaks('message/form') ? 5 : '2024-01-02T03:04:05.000006';
     const body = { msg_type: msgType, request_id: id, data, timestamp, error: null, ...extras };
-    if (!this.socket.destroyed) this.socket.write(frame(body));
+    if (!this.socket.destroyed)
+      this.socket.write((this.isCompact ? asCompact(body) : undefined) ?? frame(body));
   }
 }

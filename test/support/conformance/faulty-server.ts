@@ -1,9 +1,20 @@
 import { createServer, type Server, type Socket } from 'node:net';
+import { asCompact, readCompact } from '../compact.js';
 import { frame } from '../frames.js';
 
 const LIMIT_BYTES = 16 * 1024 * 1024;
 const UNKNOWN = 'Unknown request type';
-const CAPS = ['stream', 'cancel', 'deadline', 'meta', 'error_detail', 'probe', 'going_away', 'credit'];
+const CAPS = [
+  'stream',
+  'cancel',
+  'deadline',
+  'meta',
+  'error_detail',
+  'probe',
+  'going_away',
+  'credit',
+  'compact',
+];
 
 type Json = Record<string, unknown>;
 
@@ -57,6 +68,7 @@ export class FaultyServer {
 class Session {
   private pending = Buffer.alloc(0);
   private isUpgraded = false;
+  private isCompact = false;
   private isV1 = false;
   private limitBytes = LIMIT_BYTES;
   private readonly streams = new Map<unknown, { sent: number; readonly length: number; credit: number }>();
@@ -126,6 +138,14 @@ class Session {
 
   private onBody(bytes: Buffer): void {
     if (bytes.length === 0) return this.refuse('framing/zero-length');
+    if (this.isCompact && !this.breaks('compact/read')) {
+      try {
+        const compact = readCompact(bytes);
+        if (compact !== undefined) return this.onMessage({ ...compact });
+      } catch {
+        return this.refuse('compact/malformed');
+      }
+    }
     let text: string;
     let value: unknown;
     try {
@@ -183,7 +203,8 @@ class Session {
     if (credit !== undefined) return this.goOn(id, Number(credit));
     if (hello !== undefined) {
       this.isUpgraded = true;
-      const limit = (hello as Json)['max_frame_bytes'];
+      const { caps, max_frame_bytes: limit } = hello as Json;
+      this.isCompact = (caps as string[]).includes('compact');
       if (typeof limit === 'number' && !this.breaks('limit/frame')) this.limitBytes = limit;
     }
     if (ack !== undefined) return;
@@ -351,7 +372,9 @@ class Session {
   private write(msgType: string, id: unknown, data: unknown, extras: object = {}): void {
     const body = { ...envelope(msgType, id, data), ...extras };
     if (this.breaks('message/form')) body.timestamp = '2024-01-02 03:04';
-    if (!this.socket.destroyed) this.socket.write(frame(body));
+    const isAgreed =
+      this.isCompact || (this.breaks('compact/agreed') && this.isUpgraded && msgType === 'push');
+    if (!this.socket.destroyed) this.socket.write((isAgreed ? asCompact(body) : undefined) ?? frame(body));
   }
 }
 
