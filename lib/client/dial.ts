@@ -1,14 +1,14 @@
 import { lstatSync } from 'node:fs';
-import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { connectLending } from '../connection/lent-reads.js';
 import { isAbstract, type Endpoint } from '../options/endpoint.js';
 
 /** A new stream to the server, which may not be open yet. */
 export function dial(endpoint: Endpoint): Duplex {
   if ('label' in endpoint) return endpoint.connect();
-  if ('path' in endpoint) return connect(endpoint.path);
+  if ('path' in endpoint) return connectLending({ path: endpoint.path });
   if ('fd' in endpoint) throw new Error('A descriptor is for servers');
-  return connect({ ...endpoint, noDelay: true });
+  return connectLending({ ...endpoint, noDelay: true });
 }
 
 /** Why dialling failed. Linux says "refused" of a file that is no socket as well as of a dead server's. */

@@ -4,6 +4,7 @@ import type { Dialect, Speaker } from '../protocol/dialect.js';
 import { FrameReader, type FrameSink } from '../protocol/frame-reader.js';
 import type { Frame } from '../protocol/frame-writer.js';
 import type { MessageBody } from '../protocol/message-body.js';
+import { LENT_DATA } from './lent-reads.js';
 import { SendQueue, type FlushListener } from './send-queue.js';
 
 /** Hears what happens on a connection. `onClose` comes exactly once and last. */
@@ -65,6 +66,7 @@ export class Connection implements FrameSink, Speaker {
     this.reader = new FrameReader(this, maxFrameBytes);
     this.queue = new SendQueue(socket);
     socket.on('data', this.onData);
+    socket.on(LENT_DATA, this.onLentData);
     socket.on('end', this.onEnd);
     socket.on('error', this.onError);
     socket.on('close', this.onClose);
@@ -131,19 +133,21 @@ export class Connection implements FrameSink, Speaker {
     if (body !== undefined) this.owner.onMessage(body, end - start);
   }
 
-  private read(chunk: Buffer): void {
+  /** @param isLent whether the chunk is overwritten by the next */
+  private read(chunk: Buffer, isLent: boolean): void {
     // Of a large frame only copies are made, which hold up nobody.
     const end = Math.max(UNREAD_BYTES_PER_TURN, this.reader.missingBytes);
     const isAll =
       chunk.length <= end || this.owner.hasNeighbours !== true || this.queue.queuedBytes <= UNREAD_BYTES;
     try {
-      this.reader.push(isAll ? chunk : chunk.subarray(0, end));
+      this.reader.push(isAll ? chunk : chunk.subarray(0, end), isLent);
     } catch (error) {
       this.destroy(error as Error);
       return;
     }
     if (isAll || this.state !== 'open') return;
-    this.rest = chunk.subarray(end);
+    const rest = chunk.subarray(end);
+    this.rest = isLent ? Buffer.from(rest) : rest;
     this.socket.pause();
     this.takeBreak();
   }
@@ -158,7 +162,7 @@ export class Connection implements FrameSink, Speaker {
     const { rest } = this;
     if (this.isPaused || rest === undefined) return;
     this.rest = undefined;
-    this.read(rest);
+    this.read(rest, false);
     if (this.rest === undefined && !this.isPaused) this.socket.resume();
   };
 
@@ -169,7 +173,12 @@ export class Connection implements FrameSink, Speaker {
 
   private readonly onData = (chunk: Buffer): void => {
     this.bytesReceived += chunk.length;
-    this.read(chunk);
+    this.read(chunk, false);
+  };
+
+  private readonly onLentData = (chunk: Buffer): void => {
+    this.bytesReceived += chunk.length;
+    this.read(chunk, true);
   };
 
   private readonly onDrain = (): void => {

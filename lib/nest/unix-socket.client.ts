@@ -176,7 +176,7 @@ export class UnixSocketClientProxy extends ClientProxy<UnixSocketClientEvents> {
     return this;
   }
 
-  /** The `net.Socket` of the connection there is. @throws Error while there is none */
+  /** The `net.Socket` of the connection there is; it emits no `data`. @throws Error while there is none */
   unwrap<T = Socket>(): T {
     const session = this.link.readySession;
     if (session === undefined) throw new Error('Not connected. Await connect() before unwrap().');

@@ -10,9 +10,13 @@ export const HEADER_BYTES = 4;
 
 /** Up to this size a partial frame gets its whole room at once; beyond, room grows with what really came. */
 const EAGER_FRAME_BYTES = 64 * 1024;
+/** As much where every piece is copied, which only clients do, who have one server each. */
+const EAGER_LENT_BYTES = 1024 * 1024;
 /** Pieces of this size are kept as they are, and joined once the frame is whole; smaller ones are copied as they come. */
 const KEPT_PIECE_BYTES = 16 * 1024;
 const SMALLEST_ROOM_BYTES = 64;
+/** Room for what is copied grows so much at a time. */
+const GROWTH = 4;
 
 /** Where frames are read together: the chunk itself may belong to somebody else. As much as one read of a socket brings. */
 const scratch = Buffer.allocUnsafeSlow(64 * 1024);
@@ -29,7 +33,7 @@ export interface FrameSink {
 /**
  * Cuts a byte stream into frames. Bodies that arrive whole are handed on as ranges of the chunk, uncopied;
  * of a frame cut by a chunk's end large pieces are kept and joined at last, and small ones copied into a buffer that
- * grows geometrically, so that the cost stays linear and memory within twice what was received, whatever the header claims.
+ * grows geometrically, so that the cost stays linear and memory within four times what was received, whatever the header claims.
  */
 export class FrameReader {
   /** Pieces of the partial frame, and behind them what has been copied. */
@@ -40,6 +44,8 @@ export class FrameReader {
   /** Bytes of the partial frame, header included, as far as known: the header's own size before it is complete. */
   private neededBytes = HEADER_BYTES;
   private stopped = false;
+  /** Of the present chunk. */
+  private isLent = false;
 
   /** @param maxFrameBytes limit on a body, checked on its declared length, before anything is stored */
   constructor(
@@ -57,9 +63,14 @@ export class FrameReader {
     return this.partialBytes === 0 ? 0 : this.neededBytes - this.partialBytes;
   }
 
-  /** Hands every body completed by `chunk` to the sink, in order. @throws FrameTooLargeError: end the connection. */
-  push(chunk: Buffer): void {
+  /**
+   * Hands every body completed by `chunk` to the sink, in order.
+   * @param isLent whether the chunk is somebody else's afterwards: what is kept of it is copied
+   * @throws FrameTooLargeError: end the connection
+   */
+  push(chunk: Buffer, isLent = false): void {
     if (this.stopped) return;
+    this.isLent = isLent;
     let position = this.partialBytes > 0 ? this.completePartial(chunk) : 0;
     const size = chunk.length;
     const first = position;
@@ -98,7 +109,7 @@ export class FrameReader {
   private collect(chunk: Buffer, position: number): number {
     const end = Math.min(chunk.length, position + this.neededBytes - this.partialBytes);
     const size = end - position;
-    if (size >= KEPT_PIECE_BYTES) {
+    if (size >= KEPT_PIECE_BYTES && !this.isLent) {
       this.keep(chunk.subarray(position, end));
       return end;
     }
@@ -142,7 +153,8 @@ export class FrameReader {
     const room = this.partial?.length ?? 0;
     if (bytes <= room) return;
     const missing = this.neededBytes - this.keptBytes;
-    const wanted = missing <= EAGER_FRAME_BYTES ? missing : Math.min(missing, bytes * 2);
+    const eagerBytes = this.isLent ? EAGER_LENT_BYTES : EAGER_FRAME_BYTES;
+    const wanted = missing <= eagerBytes ? missing : Math.min(missing, bytes * GROWTH);
     const larger = Buffer.allocUnsafe(Math.max(wanted, SMALLEST_ROOM_BYTES));
     this.partial?.copy(larger, 0, 0, this.partialBytes - this.keptBytes);
     this.partial = larger;

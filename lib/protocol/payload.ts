@@ -105,12 +105,15 @@ export class PayloadCodec {
 
   /** @throws MalformedFrameError */
   unpack(bytes: Buffer): unknown {
-    if (this.codec === undefined) throw new MalformedFrameError('a codec that was not agreed on');
+    const { codec } = this;
+    if (codec === undefined) throw new MalformedFrameError('a codec that was not agreed on');
+    // Room in which a read has put several frames is used again, and who knows what a codec keeps.
+    const mayBeLent = bytes.length <= LARGEST_COPIED_BYTES && !(codec instanceof MsgpackCodec);
     try {
-      return this.codec.decode(bytes);
+      return codec.decode(mayBeLent ? Buffer.from(bytes) : bytes);
     } catch (error) {
       if (error instanceof UnixSocketError) throw error;
-      throw new MalformedFrameError(`not ${this.codec.name}`, { cause: error });
+      throw new MalformedFrameError(`not ${codec.name}`, { cause: error });
     }
   }
 

@@ -137,6 +137,20 @@ describe('a codec of its own', () => {
     expect(codec.written).toBe(2);
   });
 
+  it('may keep the bytes that it is given', async () => {
+    const codec: Codec = {
+      name: 'raw',
+      encode: (value) => value as Buffer,
+      decode: (bytes) => bytes,
+    };
+    const { connect } = await serve({ codec });
+    const client = connect({ codec });
+    const sent = Array.from({ length: 50 }, (_, i) => Buffer.alloc(1 + i * 100, i));
+    const answers: unknown[] = [];
+    for (const bytes of sent) answers.push(await client.request('echo', bytes));
+    expect(answers).toEqual(sent);
+  });
+
   it('that cannot write or read a value fails the call, or ends the connection, of that value alone', async () => {
     class Broken extends OwnCodec {
       override decode(bytes: Buffer): unknown {
