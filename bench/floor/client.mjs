@@ -1,8 +1,7 @@
 import net from 'node:net';
 
 import { Pending } from '../support/pending.mjs';
-import { binaryHead, HEAD_BYTES, readSlot } from './binary.mjs';
-import { pushText, requestText } from './envelope.mjs';
+import { BINARY, callHead, MORE, PUSH, REQUEST } from './envelope.mjs';
 import { FrameReader } from './frame-reader.mjs';
 import { FrameWriter } from './frame-writer.mjs';
 
@@ -20,28 +19,27 @@ class FloorClient {
     this.#socket = socket;
     this.#greeted = greeted;
     this.#writer = new FrameWriter(socket);
-    const reader = new FrameReader(
-      (message) => this.#receive(message),
-      (body) => this.#pending.resolve(readSlot(body), body.subarray(HEAD_BYTES)),
-    );
+    const reader = new FrameReader((kind, id, _type, data) => this.#receive(kind, id, data));
     socket.on('data', (chunk) => reader.push(chunk));
   }
 
   request(name, data) {
     return Buffer.isBuffer(data)
-      ? this.#pending.start((slot) => this.#writer.sendBinary(binaryHead(slot), data))
+      ? this.#pending.start((slot) =>
+          this.#writer.sendBytes(callHead(REQUEST | BINARY, ID_PREFIX + slot, name), data),
+        )
       : this.stream(name, data);
   }
 
   stream(name, data, onItem) {
     return this.#pending.start(
-      (slot) => this.#writer.sendData(data, (json) => requestText(`${ID_PREFIX}${slot}`, name, json)),
+      (slot) => this.#writer.sendValue(callHead(REQUEST, ID_PREFIX + slot, name), data),
       onItem,
     );
   }
 
   emit(name, data) {
-    this.#writer.sendData(data, (json) => pushText(name, json));
+    this.#writer.sendValue(callHead(PUSH, '', name), data);
   }
 
   onPush(listener) {
@@ -55,19 +53,18 @@ class FloorClient {
     });
   }
 
-  #receive(message) {
-    if (message.msg_type === 'push') {
-      this.#listener?.(message.data.data);
+  #receive(kind, id, data) {
+    if (kind === PUSH) {
+      this.#listener?.(data);
       return;
     }
-    if (message.request_id === '') {
+    if (id === '') {
       this.#greeted();
       return;
     }
-    const slot = Number(message.request_id.slice(ID_PREFIX.length));
-    if (message.more === true) this.#pending.onItem(slot, message.data);
-    else if (message.error === null) this.#pending.resolve(slot, message.data);
-    else this.#pending.reject(slot, new Error(message.error));
+    const slot = Number(id.slice(ID_PREFIX.length));
+    if (kind === MORE) this.#pending.onItem(slot, data);
+    else this.#pending.resolve(slot, data);
   }
 }
 

@@ -1,29 +1,20 @@
-// The five keys of a MessageBody, written around the JSON of the payload.
+// What two ends of ours say to each other when there is nothing beside the payload: a compact frame (docs/wire.md).
 
-let cachedMs = 0;
-let cachedText = '';
+export const REQUEST = 0x02;
+export const PUSH = 0x03;
+export const RESPONSE = 0x04;
+export const MORE = 0x05;
+export const END = 0x06;
+/** Added where the payload is bytes. */
+export const BINARY = 0x10;
 
-/** Local time without zone, six decimals, as the protocol has it; made anew once per millisecond. */
-function timestamp() {
-  const now = Date.now();
-  if (now !== cachedMs) {
-    cachedMs = now;
-    const offsetMs = new Date(now).getTimezoneOffset() * 60_000;
-    cachedText = `${new Date(now - offsetMs).toISOString().slice(0, -1)}000`;
-  }
-  return cachedText;
+const textOf = String.fromCharCode;
+
+/** @param {string} id ASCII and short, as the type is */
+export function callHead(kind, id, type) {
+  return `${textOf(kind, id.length)}${id}${textOf(type.length)}${type}`;
 }
 
-/** @param {string} id needs no escaping, here and below */
-export function requestText(id, type, json) {
-  return `{"msg_type":"request","request_id":"${id}","data":{"type":"${type}","data":${json}},"timestamp":"${timestamp()}","error":null}`;
-}
-
-export function pushText(type, json) {
-  return `{"msg_type":"push","request_id":"","data":{"type":"${type}","data":${json}},"timestamp":"${timestamp()}","error":null}`;
-}
-
-/** @param {string} [extras] further keys, each as `,"key":value` */
-export function responseText(id, json, extras = '') {
-  return `{"msg_type":"response","request_id":"${id}","data":${json},"timestamp":"${timestamp()}","error":null${extras}}`;
+export function answerHead(kind, id) {
+  return `${textOf(kind, id.length)}${id}`;
 }

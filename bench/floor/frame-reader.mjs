@@ -1,9 +1,9 @@
 import { isAscii } from 'node:buffer';
 
 import { decodeValue, LARGE_STRING_LENGTH } from '../support/our-tricks.mjs';
+import { BINARY, END, RESPONSE } from './envelope.mjs';
 import { HEADER_BYTES, readLength, writeLength } from './frame-header.mjs';
 
-const JSON_START = 0x7b;
 /** What one read brings at most. */
 const LARGEST_CHUNK = 65_537;
 
@@ -13,20 +13,15 @@ const LARGEST_CHUNK = 65_537;
  */
 export class FrameReader {
   #onMessage;
-  #onBinary;
   /** Chunks of a frame that is not complete, and how many bytes they hold. */
   #partial = [];
   #partialBytes = 0;
   #neededBytes = 0;
   #ends = [];
 
-  /**
-   * @param {(message: object) => void} onMessage called once per frame
-   * @param {(body: Buffer) => void} onBinary called for a frame that does not begin as JSON does
-   */
-  constructor(onMessage, onBinary) {
+  /** @param {(kind: number, id: string, type: string, data: unknown) => void} onMessage once per frame */
+  constructor(onMessage) {
     this.#onMessage = onMessage;
-    this.#onBinary = onBinary;
   }
 
   /** @param {Buffer} chunk is changed: it must belong to the reader alone */
@@ -76,10 +71,21 @@ export class FrameReader {
       const end = ends[i];
       const body = start + HEADER_BYTES;
       start = end;
-      if (chunk[body] !== JSON_START) this.#onBinary(chunk.subarray(body, end));
-      else if (end - body > LARGE_STRING_LENGTH) this.#onMessage(decodeValue(chunk, body, end));
-      else
-        this.#onMessage(JSON.parse(text === null ? readText(chunk, body, end) : text.substring(body, end)));
+      const kind = chunk[body] & ~BINARY;
+      const idEnd = body + 2 + chunk[body + 1];
+      const payload = kind < RESPONSE ? idEnd + 1 + chunk[idEnd] : idEnd;
+      const isText = text !== null && chunk[body] === kind && end - body <= LARGE_STRING_LENGTH;
+      const id = isText ? text.substring(body + 2, idEnd) : chunk.latin1Slice(body + 2, idEnd);
+      let type = '';
+      if (payload > idEnd)
+        type = isText ? text.substring(idEnd + 1, payload) : chunk.latin1Slice(idEnd + 1, payload);
+      let data = null;
+      if (kind === END) data = null;
+      else if (isText) data = JSON.parse(text.substring(payload, end));
+      else if (chunk[body] !== kind) data = chunk.subarray(payload, end);
+      else if (end - payload > LARGE_STRING_LENGTH) data = decodeValue(chunk, payload, end);
+      else data = JSON.parse(readText(chunk, payload, end));
+      this.#onMessage(kind, id, type, data);
     }
   }
 }

@@ -10,8 +10,6 @@ const SLAB_BYTES = 64 * 1024;
 /** Above this a string would be copied once more on its way to the kernel than a Buffer is. */
 const LARGEST_TEXT_FRAME_BYTES = 16 * 1024;
 
-const DATA_PLACE = '\u0001';
-
 /**
  * Writes frames to a socket in groups. The first frame of a tick goes out at once, so that an idle peer can start;
  * what follows in the same tick is gathered, in groups small enough to keep both processes busy at the same time.
@@ -36,18 +34,17 @@ export class FrameWriter {
     this.#socket = socket;
   }
 
-  /** @param {(json: string) => string} bodyAround the body with this JSON as its data */
-  sendData(data, bodyAround) {
-    if (typeof data !== 'string' || data.length < LARGE_STRING_LENGTH) {
-      this.send(bodyAround(JSON.stringify(data)));
-      return;
-    }
-    const { bytes } = encodeLargeText(data);
-    const [head, tail] = bodyAround(DATA_PLACE).split(DATA_PLACE);
+  /** @param {string} head of the body, before its payload */
+  sendValue(head, data) {
+    if (typeof data !== 'string' || data.length < LARGE_STRING_LENGTH) this.send(head + JSON.stringify(data));
+    else this.sendBytes(head, encodeLargeText(data).bytes);
+  }
+
+  /** A head and a payload that leaves as it is. */
+  sendBytes(head, bytes) {
     this.#socket.cork();
-    this.#sendBytes(Buffer.from(headerText(head.length + bytes.length + tail.length) + head, 'latin1'));
+    this.#write(Buffer.from(headerText(head.length + bytes.length) + head, 'latin1'));
     this.#socket.write(bytes);
-    this.#socket.write(tail, 'latin1');
     this.#socket.uncork();
   }
 
@@ -55,7 +52,7 @@ export class FrameWriter {
   send(text) {
     const frame = frameOf(text);
     if (typeof frame === 'string') this.sendFrame(frame);
-    else this.#sendBytes(frame);
+    else this.#write(frame);
   }
 
   /** @param {string} frame one byte per character, header included */
@@ -74,17 +71,6 @@ export class FrameWriter {
       this.#flush();
       if (this.#limit < LAST_GROUP_BYTES) this.#limit *= 2;
     }
-  }
-
-  /** A body in two parts that are not joined: a short head, and bytes that leave as they are. */
-  sendBinary(head, bytes) {
-    const start = Buffer.allocUnsafe(HEADER_BYTES + head.length);
-    writeLength(start, 0, head.length + bytes.length);
-    start.set(head, HEADER_BYTES);
-    this.#socket.cork();
-    this.#sendBytes(start);
-    this.#socket.write(bytes);
-    this.#socket.uncork();
   }
 
   #pack(frame) {
@@ -108,7 +94,7 @@ export class FrameWriter {
     this.#socket.write(text, 'latin1');
   }
 
-  #sendBytes(bytes) {
+  #write(bytes) {
     this.#flush();
     this.#socket.write(bytes);
   }

@@ -1,8 +1,7 @@
 import { once } from 'node:events';
 import net from 'node:net';
 
-import { HEAD_BYTES } from './binary.mjs';
-import { pushText, responseText } from './envelope.mjs';
+import { answerHead, BINARY, callHead, END, MORE, PUSH, RESPONSE } from './envelope.mjs';
 import { FrameReader } from './frame-reader.mjs';
 import { frameOf, FrameWriter } from './frame-writer.mjs';
 
@@ -17,40 +16,37 @@ export async function startFloorServer(endpoint, { requests, events, streams }) 
   const streamOf = new Map(Object.entries(streams));
   const writers = new Map();
 
-  const onMessage = (writer, { msg_type, request_id, data: { type, data } }) => {
-    if (msg_type === 'push') {
+  const onMessage = (writer, kind, id, type, data) => {
+    if (kind === PUSH) {
       eventOf.get(type)(data);
       return;
     }
     const handle = requestOf.get(type);
     if (handle !== undefined) {
-      writer.sendData(handle(data), (json) => responseText(request_id, json));
+      const result = handle(data);
+      if (Buffer.isBuffer(result)) writer.sendBytes(answerHead(RESPONSE | BINARY, id), result);
+      else writer.sendValue(answerHead(RESPONSE, id), result);
       return;
     }
-    for (const item of streamOf.get(type)(data))
-      writer.send(responseText(request_id, JSON.stringify(item), ',"more":true'));
-    writer.send(responseText(request_id, 'null', ',"end":true'));
+    for (const item of streamOf.get(type)(data)) writer.send(answerHead(MORE, id) + JSON.stringify(item));
+    writer.send(answerHead(END, id));
   };
 
   const server = net.createServer({ noDelay: true }, (socket) => {
     const writer = new FrameWriter(socket);
-    const reader = new FrameReader(
-      (message) => onMessage(writer, message),
-      (body) =>
-        writer.sendBinary(body.subarray(0, HEAD_BYTES), requests.echoBytes(body.subarray(HEAD_BYTES))),
-    );
+    const reader = new FrameReader((kind, id, type, data) => onMessage(writer, kind, id, type, data));
     writers.set(socket, writer);
     socket.on('data', (chunk) => reader.push(chunk));
     socket.on('error', () => socket.destroy());
     socket.on('close', () => writers.delete(socket));
-    writer.send(responseText('', '{"account_id":"floor","conn_id":"00000000"}'));
+    writer.sendValue(answerHead(RESPONSE, ''), 'hello');
   });
   server.listen(endpoint);
   await once(server, 'listening');
   return {
     /** To every client, encoded once. */
     publish(data) {
-      const frame = frameOf(pushText('tick', JSON.stringify(data)));
+      const frame = frameOf(callHead(PUSH, '', 'tick') + JSON.stringify(data));
       for (const writer of writers.values()) writer.sendFrame(frame);
     },
     async close() {
