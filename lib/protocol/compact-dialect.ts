@@ -6,7 +6,7 @@ import {
   isCompact,
 } from './compact-frames.js';
 import type { Speaker } from './dialect.js';
-import { END, isPlainId, MORE } from './envelope.js';
+import { END, MORE } from './envelope.js';
 import type { Frame } from './frame-writer.js';
 import type { MessageBody } from './message-body.js';
 import type { Payload } from './payload.js';
@@ -43,9 +43,10 @@ export class CompactDialect extends V2Dialect {
   override response(id: unknown, payload: Payload, extras: string, maxFrameBytes: number): Frame {
     const kind = RESPONSE_KINDS.get(extras);
     return (
-      (kind !== undefined && isPlainId(id)
-        ? encodeCompactResponse(kind, id, this.sendable(payload), maxFrameBytes)
-        : undefined) ?? super.response(id, payload, extras, maxFrameBytes)
+      (kind === undefined
+        ? undefined
+        : encodeCompactResponse(kind, id, this.sendable(payload), maxFrameBytes)) ??
+      super.response(id, payload, extras, maxFrameBytes)
     );
   }
 

@@ -63,14 +63,14 @@ export function encodeCompactCall(
   return encodeCompactFrame(head, payload, maxFrameBytes);
 }
 
-/** As {@link encodeCompactCall}. */
+/** As {@link encodeCompactCall}. @param id the request's id, whatever it was */
 export function encodeCompactResponse(
   kind: typeof CompactKind.Response | typeof CompactKind.More | typeof CompactKind.End,
-  id: string,
+  id: unknown,
   payload: Payload,
   maxFrameBytes: number,
 ): Frame | undefined {
-  if (id.length > LONGEST) return undefined;
+  if (!isShortAscii(id)) return undefined;
   const content = kind === CompactKind.End ? '' : payload;
   return encodeCompactFrame(`${markOf(kind, content)}${BYTES[id.length]}${id}`, content, maxFrameBytes);
 }
@@ -122,6 +122,13 @@ export function decodeCompact(
     asOwnText(id),
     new CompactPayload(asOwnText(type), data),
   );
+}
+
+/** By hand, since this is asked of every answer. */
+function isShortAscii(id: unknown): id is string {
+  if (typeof id !== 'string' || id.length > LONGEST) return false;
+  for (let i = 0; i < id.length; i++) if (id.charCodeAt(i) > LONGEST) return false;
+  return true;
 }
 
 function markOf(kind: CompactKind, payload: Payload): string {

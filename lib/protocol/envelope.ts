@@ -133,7 +133,7 @@ const PLAIN_ID = /^[\w-]{1,64}$/;
 /** The last of them: the values of a stream all have the same. */
 let lastPlainId: string | undefined;
 
-export function isPlainId(id: unknown): id is string {
+function isPlainId(id: unknown): id is string {
   if (typeof id !== 'string') return false;
   if (id === lastPlainId) return true;
   if (!PLAIN_ID.test(id)) return false;

@@ -89,8 +89,12 @@ describe('compact frames', () => {
     expect(isJson(compact.request('1', `${fits}x`, '1', '', Infinity))).toBe(true);
     expect(isJson(compact.request(`${fits}x`, 'echo', '1', '', Infinity))).toBe(true);
     expect(isJson(compact.request('1', 'é', '1', '', Infinity))).toBe(true);
-    for (const id of [7, null, '', 'with "quotes"', 'é', ['a']])
+    for (const id of [7, null, 'é', ['a'], `${fits}x`])
       expect(isJson(compact.response(id, '1', '', Infinity))).toBe(true);
+    for (const id of [fits, '', 'with "quotes"\n'])
+      expect(read([frameBytes(compact.response(id, '1', '', Infinity))], compact)).toMatchObject([
+        { request_id: id },
+      ]);
   });
 
   it('are JSON if they say more', () => {
