@@ -43,6 +43,8 @@ export class Connection implements FrameSink, Speaker {
   bytesSent = 0;
   messagesReceived = 0;
   messagesSent = 0;
+  /** When bytes came last, milliseconds since the epoch; until then, since when there is a connection. */
+  lastReceivedAt = Date.now();
 
   private readonly reader: FrameReader;
   private readonly queue: SendQueue;
@@ -133,6 +135,12 @@ export class Connection implements FrameSink, Speaker {
     if (body !== undefined) this.owner.onMessage(body, end - start);
   }
 
+  private receive(chunk: Buffer, isLent: boolean): void {
+    this.bytesReceived += chunk.length;
+    this.lastReceivedAt = Date.now();
+    this.read(chunk, isLent);
+  }
+
   /** @param isLent whether the chunk is overwritten by the next */
   private read(chunk: Buffer, isLent: boolean): void {
     // Of a large frame only copies are made, which hold up nobody.
@@ -171,15 +179,9 @@ export class Connection implements FrameSink, Speaker {
     this.graceTimer = setTimeout(() => this.socket.destroy(), delayMs);
   }
 
-  private readonly onData = (chunk: Buffer): void => {
-    this.bytesReceived += chunk.length;
-    this.read(chunk, false);
-  };
+  private readonly onData = (chunk: Buffer): void => this.receive(chunk, false);
 
-  private readonly onLentData = (chunk: Buffer): void => {
-    this.bytesReceived += chunk.length;
-    this.read(chunk, true);
-  };
+  private readonly onLentData = (chunk: Buffer): void => this.receive(chunk, true);
 
   private readonly onDrain = (): void => {
     this.owner.onDrain?.();

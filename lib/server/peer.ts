@@ -50,7 +50,6 @@ export class Peer implements AdmittedCaller, CallablePeer, ConnectionOwner, Live
   acknowledges = false;
   takesCredit = false;
   maxFrameBytes: number;
-  lastActivityAt = this.connectedAt;
 
   /** What it calls here. */
   readonly calls: AdmittedCalls;
@@ -103,6 +102,10 @@ export class Peer implements AdmittedCaller, CallablePeer, ConnectionOwner, Live
 
   get isConnected(): boolean {
     return this.connection.isOpen;
+  }
+
+  get lastActivityAt(): number {
+    return this.connection.lastReceivedAt;
   }
 
   get bytesReceived(): number {
@@ -217,7 +220,6 @@ export class Peer implements AdmittedCaller, CallablePeer, ConnectionOwner, Live
 
   onMessage(body: MessageBody, bytes: number): void {
     this.owner.counters.onMessage(body.msg_type);
-    this.lastActivityAt = Date.now();
     switch (body.msg_type) {
       case MessageType.Request:
         this.calls.receive('request', body, bytes);
