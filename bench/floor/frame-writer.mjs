@@ -2,7 +2,7 @@ import { encodeLargeText, LARGE_STRING_LENGTH } from '../support/our-tricks.mjs'
 import { HEADER_BYTES, headerText, writeLength } from './frame-header.mjs';
 
 /** A group of frames is written when it reaches this; the limit doubles with each such write of a tick. */
-const FIRST_GROUP_BYTES = 2048;
+const FIRST_GROUP_BYTES = 1536;
 const LAST_GROUP_BYTES = 8192;
 
 const SLAB_BYTES = 64 * 1024;

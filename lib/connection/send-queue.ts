@@ -7,7 +7,7 @@ import { atTurnEnd, presentTurn, type TurnListener } from './turn.js';
  * Small groups first keep the other process busy while this one makes more; gathering everything to the turn's
  * end would save more system calls, but makes the two processes take turns.
  */
-const FIRST_GROUP_BYTES = 2 * 1024;
+const FIRST_GROUP_BYTES = 1.5 * 1024;
 const LAST_GROUP_BYTES = 8 * 1024;
 
 /**

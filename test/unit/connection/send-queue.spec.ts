@@ -121,11 +121,11 @@ describe('SendQueue', () => {
     expect(writes).toEqual(['a|', 'b|', 'c|d|', 'e|', 'f|', 'g|']);
   });
 
-  it('writes a group before the turn ends once it has 2 KiB', () => {
+  it('writes a group before the turn ends once it has 1.5 KiB', () => {
     const { gathering, writes } = gatherer();
     const frame = 'x'.repeat(512);
-    for (let i = 0; i < 5; i++) gathering.push(frame);
-    expect(writes.map(({ length }) => length)).toEqual([512, 2048]);
+    for (let i = 0; i < 4; i++) gathering.push(frame);
+    expect(writes.map(({ length }) => length)).toEqual([512, 1536]);
   });
 
   it('gathers while the socket is backed up, and hands everything on by flush(), drained or not', async () => {
