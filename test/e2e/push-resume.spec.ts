@@ -613,14 +613,14 @@ describe('A numbered stream', () => {
       if (what === 0) proxy.reset();
       else if (what === 1) proxy.truncate(chance(3_000), 'toClient');
       else if (what === 2) proxy.blackhole();
-      else if (what === 3) proxy.clear();
       else if (what === 4) proxy.connections[chance(3)]?.reset();
       else if (what === 5) server.connections()[chance(3)]?.close();
       else if (what === 6 && chance(3) === 0) {
         await server.close();
         server = await startServer(options, { path });
       }
-      if (what === 7) {
+      if (what === 3 || what === 7) {
+        // First the connections whose bytes were swallowed: no stream socket loses some and goes on.
         proxy.reset();
         proxy.clear();
       }
