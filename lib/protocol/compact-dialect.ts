@@ -15,11 +15,11 @@ import { V2Dialect } from './v2-dialect.js';
 /** Version 2 with compact frames for what is sent most; a message that says more than they can is JSON as ever. */
 export class CompactDialect extends V2Dialect {
   override request(id: string, type: string, payload: Payload, extras: string, maxFrameBytes: number): Frame {
-    return (
-      (extras === ''
+    const frame =
+      extras === ''
         ? encodeCompactCall(CompactKind.Request, id, type, this.sendable(payload), maxFrameBytes)
-        : undefined) ?? super.request(id, type, payload, extras, maxFrameBytes)
-    );
+        : undefined;
+    return frame ?? super.request(id, type, payload, extras, maxFrameBytes);
   }
 
   override push(
@@ -33,21 +33,18 @@ export class CompactDialect extends V2Dialect {
   }
 
   override event(id: string, type: string, payload: Payload, extras: string, maxFrameBytes: number): Frame {
-    return (
-      (extras === ''
+    const frame =
+      extras === ''
         ? encodeCompactCall(CompactKind.Push, id, type, this.sendable(payload), maxFrameBytes)
-        : undefined) ?? super.event(id, type, payload, extras, maxFrameBytes)
-    );
+        : undefined;
+    return frame ?? super.event(id, type, payload, extras, maxFrameBytes);
   }
 
   override response(id: unknown, payload: Payload, extras: string, maxFrameBytes: number): Frame {
     const kind = RESPONSE_KINDS.get(extras);
-    return (
-      (kind === undefined
-        ? undefined
-        : encodeCompactResponse(kind, id, this.sendable(payload), maxFrameBytes)) ??
-      super.response(id, payload, extras, maxFrameBytes)
-    );
+    const frame =
+      kind === undefined ? undefined : encodeCompactResponse(kind, id, this.sendable(payload), maxFrameBytes);
+    return frame ?? super.response(id, payload, extras, maxFrameBytes);
   }
 
   override decode(
