@@ -69,11 +69,9 @@ export class PeerPushes implements PushQueueOwner, PeerResumeOwner {
 
   join(rooms: readonly string[]): void {
     if (!this.connection.isOpen) throw new ConnectionClosedError(this.peer.id);
-    for (const room of rooms) {
-      if (this.rooms.has(room)) continue;
-      this.enter(room);
-      this.resume.onJoined(room);
-    }
+    const entered = [...new Set(rooms)].filter((room) => !this.rooms.has(room));
+    for (const room of entered) this.enter(room);
+    if (entered.length > 0) this.resume.onJoined(entered);
   }
 
   leave(rooms: readonly string[]): void {
@@ -145,6 +143,10 @@ export class PeerPushes implements PushQueueOwner, PeerResumeOwner {
     this.owner.counters.pushesDropped += count;
   }
 
+  onWithdrawn(seq: readonly RoomPosition[]): void {
+    this.resume.onWithdrawn(seq);
+  }
+
   onSuperseded(): void {
     this.leave([...this.rooms]);
     this.connection.destroy(new ConnectionLostError(`client ${this.peer.id}`));
@@ -168,8 +170,10 @@ export class PeerPushes implements PushQueueOwner, PeerResumeOwner {
       frame !== undefined &&
       this.connection.isOpen &&
       this.isTaken(frame) &&
-      this.queue.offer(frame, policy, key);
-    if (!isOffered && seq !== undefined) this.resume.onMissed(seq);
+      this.queue.offer(frame, policy, key, seq);
+    if (seq === undefined) return isOffered;
+    if (isOffered) this.resume.onSent(seq);
+    else this.resume.onMissed(seq);
     return isOffered;
   }
 

@@ -11,7 +11,6 @@ import {
 import type { ClientConnection } from './client-connection.js';
 import type { KeptRooms } from './kept-rooms.js';
 import { planReplay } from './replay.js';
-import type { KeptPush } from './room-log.js';
 import { ResumeSession, type SessionHolder } from './resume-sessions.js';
 
 /** What resuming needs of its connection. */
@@ -43,8 +42,8 @@ export class PeerResume implements SessionHolder {
   private pending = new Set<string>();
   /** What the client said it had. */
   private told = new Map<string, RoomPosition>();
-  /** Up to where each room had been told of when this connection took it up; all that followed has been sent. */
-  private readonly covered = new Map<string, number>();
+  /** Places of pushes that went out while rooms were pending: with these rooms they do not come again. */
+  private readonly sent = new WeakSet<readonly RoomPosition[]>();
   /** Rooms in which the client has missed pushes and got none since. */
   private readonly missed = new Set<string>();
 
@@ -72,7 +71,7 @@ export class PeerResume implements SessionHolder {
     const request = asked === undefined ? undefined : readResumeRequest(asked);
     if (request !== undefined) this.claim(request);
     // Rooms the application put it into before it had said anything.
-    for (const room of this.owner.rooms) this.onJoined(room);
+    this.onJoined([...this.owner.rooms]);
     if (this.pending.size > 0) this.ask();
     else if (asked !== undefined) this.finish([]);
   }
@@ -82,20 +81,34 @@ export class PeerResume implements SessionHolder {
     if (this.session !== undefined) this.kept.sessions.confirm(this.session);
   }
 
-  onJoined(room: string): void {
+  onJoined(rooms: readonly string[]): void {
     if (!this.isFollowing) return;
-    const wasPending = this.pending.delete(room);
-    if (!this.kept.has(room)) return;
-    // By joining, the application has allowed it.
-    if (wasPending) this.replay([room]);
-    else this.start(room);
+    const allowed: string[] = [];
+    for (const room of rooms) {
+      // By joining, the application has allowed it.
+      const wasPending = this.pending.delete(room);
+      if (!this.kept.has(room)) continue;
+      if (wasPending) allowed.push(room);
+      else this.start(room);
+    }
+    // All at once: what went to several of them comes in the order of each.
+    this.replay(allowed);
   }
 
   onLeft(room: string): void {
     this.pending.delete(room);
     this.missed.delete(room);
-    this.covered.delete(room);
     if (this.session?.starts.delete(room) === true) this.tell([{ room }]);
+  }
+
+  /** A push to these places went out. */
+  onSent(seq: readonly RoomPosition[]): void {
+    if (this.pending.size > 0 && seq.some(({ room }) => this.owner.rooms.has(room))) this.sent.add(seq);
+  }
+
+  /** What was said to have gone out was dropped before it was sent. */
+  onWithdrawn(seq: readonly RoomPosition[]): void {
+    this.sent.delete(seq);
   }
 
   /** A push to these places did not go out. */
@@ -193,7 +206,6 @@ export class PeerResume implements SessionHolder {
       token = this.kept.sessions.issue(this.session);
     }
     this.session.starts.set(room, position);
-    this.covered.set(room, position.n);
     this.tell([position], token);
   }
 
@@ -209,17 +221,13 @@ export class PeerResume implements SessionHolder {
     );
     this.owner.enqueue(noticeOf({ positions: plan.before }));
     for (const push of plan.pushes) {
-      const isDone = push.excluded.has(session) || this.isCovered(push);
+      const isDone = push.excluded.has(session) || this.sent.has(push.seq);
       const frame = (isDone ? this.skipOf(push.seq) : undefined) ?? this.owner.frameOf(push.frames);
-      if (frame !== undefined) this.owner.enqueue(frame);
+      if (frame === undefined) continue;
+      this.owner.enqueue(frame);
+      this.onSent(push.seq);
     }
-    for (const { room, n } of [...plan.before].reverse()) this.covered.set(room, n);
     if (plan.after.length > 0) this.owner.enqueue(noticeOf({ positions: plan.after }));
-  }
-
-  /** Whether it went to a room that was taken up before, and was sent there. */
-  private isCovered({ seq }: KeptPush): boolean {
-    return seq.some(({ room, n }) => n > (this.covered.get(room) ?? Infinity));
   }
 
   private tell(positions: readonly RoomMark[], token?: string): void {

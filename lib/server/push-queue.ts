@@ -1,4 +1,5 @@
 import type { Frame } from '../protocol/frame-writer.js';
+import type { RoomPosition } from '../protocol/room-positions.js';
 
 /**
  * What happens to a push for a client that is slow to read, while what waits for it is below the cap and beyond:
@@ -21,6 +22,8 @@ export interface PushQueueOwner {
   /** The first push has to wait. */
   onSlow(): void;
   onDropped(count: number): void;
+  /** One of these had places in kept rooms, and had been accepted before. */
+  onWithdrawn(seq: readonly RoomPosition[]): void;
   /** More waits than may: the client has to go. */
   onOverflow(bytes: number): void;
 }
@@ -33,6 +36,7 @@ interface WaitingPush {
   frame: Frame | undefined;
   readonly policy: SlowConsumerPolicy;
   readonly key: string | undefined;
+  readonly seq: readonly RoomPosition[] | undefined;
 }
 
 /** The pushes of one connection that wait for its client to read. Empty, and out of the way, while it does. */
@@ -62,8 +66,17 @@ export class PushQueue {
     return this.length > 0 || this.owner.queuedBytes > WATERMARK_BYTES;
   }
 
-  /** False if the push was dropped. @param key of its value, for `latest` */
-  offer(frame: Frame, policy: SlowConsumerPolicy, key: string | undefined): boolean {
+  /**
+   * False if the push was dropped.
+   * @param key of its value, for `latest`
+   * @param seq its places in kept rooms
+   */
+  offer(
+    frame: Frame,
+    policy: SlowConsumerPolicy,
+    key: string | undefined,
+    seq?: readonly RoomPosition[],
+  ): boolean {
     if (!this.isHeld) {
       this.owner.sendPush(frame);
       return true;
@@ -76,12 +89,12 @@ export class PushQueue {
       this.owner.onDropped(1);
       return true;
     }
-    return this.hasRoomFor(frame, policy) && this.append({ frame, policy, key });
+    return this.hasRoomFor(frame, policy) && this.append({ frame, policy, key, seq });
   }
 
   /** Sends it in its turn, however much waits: it is as good as kept elsewhere, or small. */
   enqueue(frame: Frame): void {
-    if (this.isHeld) this.append({ frame, policy: 'disconnect', key: undefined });
+    if (this.isHeld) this.append({ frame, policy: 'disconnect', key: undefined, seq: undefined });
     else this.owner.sendPush(frame);
   }
 
@@ -138,6 +151,7 @@ export class PushQueue {
       push.frame = undefined;
       this.droppedEntries++;
       this.drop(1);
+      if (push.seq !== undefined) this.owner.onWithdrawn(push.seq);
     }
     this.compact();
   }

@@ -259,6 +259,39 @@ describe('A kept room', () => {
     expect(follower.gaps).toEqual([{ room: 'prices', from: 5, to: undefined }]);
   });
 
+  it('sends what one room holds no more for another that is allowed later', async () => {
+    const server = await startServer({ resume: { ...KEPT, maxPushes: 3 } });
+    const answers: ((rooms: string[]) => void)[] = [];
+    server.authorizeResume(() => new Promise((resolve) => answers.push(resolve)));
+    const follower = await follow(server, ['prices', 'orders']);
+    await lose(server, follower, () => {
+      server.to('prices', 'orders').push('p', 1);
+      for (let i = 2; i <= 4; i++) server.to('prices').push('p', i);
+    });
+    await until(() => answers.length === 1);
+    await request(follower.link, 'join', ['prices']);
+    await follower.has(3);
+    answers[0]?.(['orders']);
+    await follower.has(4);
+    await settled(follower);
+    expect(follower.data).toEqual([2, 3, 4, 1]);
+    expect(follower.gaps).toEqual([{ room: 'prices', from: 1, to: 1 }]);
+  });
+
+  it('keeps the order of all rooms that the application joins the client to at once', async () => {
+    const server = await startServer();
+    server.authorizeResume(() => new Promise(() => undefined));
+    const follower = await follow(server, ['prices', 'orders']);
+    await lose(server, follower, () => {
+      server.to('orders').push('p', 1);
+      server.to('prices', 'orders').push('p', 2);
+    });
+    await request(follower.link, 'join', ['prices', 'orders']);
+    await follower.has(2);
+    expect(follower.data).toEqual([1, 2]);
+    expect(follower.gaps).toEqual([]);
+  });
+
   it('sends a push to several rooms once, also when it comes later', async () => {
     const server = await startServer();
     const follower = await follow(server, ['prices', 'orders']);
@@ -408,6 +441,30 @@ describe('A slow client of a kept room', () => {
       expect(follower.link.getStats().reconnects).toBe(0);
     },
   );
+
+  it('is sent what it was too slow for once another room of it is allowed', async () => {
+    const resume = { ...KEPT, maxBytes: 16 * 1024 * 1024 };
+    const server = await startServer({ maxSendQueueBytes: 512 * 1024, resume });
+    const proxy = await FaultProxy.listen({ target: server.endpoint as { path: string } });
+    atEnd(() => proxy.close());
+    const answers: ((rooms: string[]) => void)[] = [];
+    server.authorizeResume(() => new Promise((resolve) => answers.push(resolve)));
+    const follower = await follow(server, ['prices', 'orders'], {}, proxy.endpoint);
+    await lose(server, follower, () => undefined);
+    await until(() => answers.length === 1);
+    await request(follower.link, 'join', ['prices']);
+    proxy.stall();
+    for (let i = 0; i < 60; i++) server.to('prices', 'orders').push('p', filler, { policy: 'dropOldest' });
+    expect(server.getStats().pushesDropped).toBeGreaterThan(10);
+    answers[0]?.(['orders']);
+    await new Promise(setImmediate);
+    proxy.resume();
+    await follower.has(60);
+    await settled(follower);
+    const numbers = follower.pushes.map(({ seq }) => seq?.[1]?.n ?? 0).sort((a, b) => a - b);
+    expect(numbers).toEqual(Array.from({ length: 60 }, (_, i) => i + 1));
+    expect(follower.gaps.every(({ room }) => room === 'prices')).toBe(true);
+  });
 
   it('is disconnected past the cap by default, and comes back for what it has missed', async () => {
     const server = await startServer({ maxSendQueueBytes: 512 * 1024 });

@@ -8,6 +8,7 @@ class Reader {
   slow = 0;
   dropped = 0;
   overflow = 0;
+  readonly withdrawn: unknown[] = [];
 
   sendPush(frame: string | Buffer): void {
     this.sent.push(frame.toString());
@@ -19,6 +20,10 @@ class Reader {
 
   onDropped(count: number): void {
     this.dropped += count;
+  }
+
+  onWithdrawn(seq: unknown): void {
+    this.withdrawn.push(seq);
   }
 
   onOverflow(): void {
@@ -86,10 +91,13 @@ describe('PushQueue', () => {
     const { reader, queue } = queueOf(3);
     reader.stall();
     queue.offer('!', 'disconnect', undefined);
-    for (const text of ['a', 'b', 'c', 'd']) expect(queue.offer(text, 'dropOldest', undefined)).toBe(true);
+    const places = [1, 2, 3, 4].map((n) => [{ room: 'r', epoch: 'e', n }]);
+    for (const [i, text] of ['a', 'b', 'c', 'd'].entries())
+      expect(queue.offer(text, 'dropOldest', undefined, places[i])).toBe(true);
     reader.resume(queue);
     expect(reader.sent).toEqual(['!', 'c', 'd']);
     expect(reader.dropped).toBe(2);
+    expect(reader.withdrawn).toEqual(places.slice(0, 2));
   });
 
   it('keeps the latest value of each key, in memory bounded by the number of keys', () => {
