@@ -18,7 +18,7 @@ const RANGE = { lowest: 1, highest: 3_600_000_000, figures: 2 };
 
 /** Latencies since the start, kept as a histogram: fixed memory however many are recorded. */
 export class LatencyRecorder {
-  /** Made with the first: it is half of what an idle client takes. */
+  /** Made with the first: it would be most of what an idle client takes. */
   private histogram: RecordableHistogram | undefined;
 
   /** @param milliseconds may have a fraction */

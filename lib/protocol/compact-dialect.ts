@@ -15,29 +15,17 @@ import { V2Dialect } from './v2-dialect.js';
 /** Version 2 with compact frames for what is sent most; a message that says more than they can is JSON as ever. */
 export class CompactDialect extends V2Dialect {
   override request(id: string, type: string, payload: Payload, extras: string, maxFrameBytes: number): Frame {
-    const frame =
-      extras === ''
-        ? encodeCompactCall(CompactKind.Request, id, type, this.sendable(payload), maxFrameBytes)
-        : undefined;
-    return frame ?? super.request(id, type, payload, extras, maxFrameBytes);
-  }
-
-  override push(
-    id: string,
-    type: string,
-    payload: Payload,
-    extras: string,
-    maxFrameBytes: number,
-  ): Frame | undefined {
-    return this.event(id, type, payload, extras, maxFrameBytes);
+    return (
+      this.call(CompactKind.Request, id, type, payload, extras, maxFrameBytes) ??
+      super.request(id, type, payload, extras, maxFrameBytes)
+    );
   }
 
   override event(id: string, type: string, payload: Payload, extras: string, maxFrameBytes: number): Frame {
-    const frame =
-      extras === ''
-        ? encodeCompactCall(CompactKind.Push, id, type, this.sendable(payload), maxFrameBytes)
-        : undefined;
-    return frame ?? super.event(id, type, payload, extras, maxFrameBytes);
+    return (
+      this.call(CompactKind.Push, id, type, payload, extras, maxFrameBytes) ??
+      super.event(id, type, payload, extras, maxFrameBytes)
+    );
   }
 
   override response(id: unknown, payload: Payload, extras: string, maxFrameBytes: number): Frame {
@@ -57,6 +45,18 @@ export class CompactDialect extends V2Dialect {
     return isCompact(bytes[start], this.isPacking)
       ? decodeCompact(bytes, start, end, text, this.payloads)
       : super.decode(bytes, start, end, speaker, text);
+  }
+
+  private call(
+    kind: typeof CompactKind.Request | typeof CompactKind.Push,
+    id: string,
+    type: string,
+    payload: Payload,
+    extras: string,
+    maxFrameBytes: number,
+  ): Frame | undefined {
+    if (extras !== '') return undefined;
+    return encodeCompactCall(kind, id, type, this.sendable(payload), maxFrameBytes);
   }
 }
 

@@ -15,8 +15,9 @@ const EAGER_LENT_BYTES = 1024 * 1024;
 /** Pieces of this size are kept as they are, and joined once the frame is whole; smaller ones are copied as they come. */
 const KEPT_PIECE_BYTES = 16 * 1024;
 const SMALLEST_ROOM_BYTES = 64;
-/** Room for what is copied grows so much at a time. */
-const GROWTH = 4;
+/** Room for what is copied grows so much at a time; more where all is copied, since each growth copies it again. */
+const GROWTH = 2;
+const LENT_GROWTH = 4;
 
 /** Where frames are read together: the chunk itself may belong to somebody else. As much as one read of a socket brings. */
 const scratch = Buffer.allocUnsafeSlow(64 * 1024);
@@ -33,7 +34,8 @@ export interface FrameSink {
 /**
  * Cuts a byte stream into frames. Bodies that arrive whole are handed on as ranges of the chunk, uncopied;
  * of a frame cut by a chunk's end large pieces are kept and joined at last, and small ones copied into a buffer that
- * grows geometrically, so that the cost stays linear and memory within four times what was received, whatever the header claims.
+ * grows geometrically, so that the cost stays linear and memory within twice what was received, four times
+ * where chunks are lent, whatever the header claims beyond the sizes above.
  */
 export class FrameReader {
   /** Pieces of the partial frame, and behind them what has been copied. */
@@ -154,7 +156,8 @@ export class FrameReader {
     if (bytes <= room) return;
     const missing = this.neededBytes - this.keptBytes;
     const eagerBytes = this.isLent ? EAGER_LENT_BYTES : EAGER_FRAME_BYTES;
-    const wanted = missing <= eagerBytes ? missing : Math.min(missing, bytes * GROWTH);
+    const growth = this.isLent ? LENT_GROWTH : GROWTH;
+    const wanted = missing <= eagerBytes ? missing : Math.min(missing, bytes * growth);
     const larger = Buffer.allocUnsafe(Math.max(wanted, SMALLEST_ROOM_BYTES));
     this.partial?.copy(larger, 0, 0, this.partialBytes - this.keptBytes);
     this.partial = larger;

@@ -34,7 +34,7 @@ export class V2Dialect implements Dialect {
   }
 
   push(id: string, type: string, payload: Payload, extras: string, maxFrameBytes: number): Frame | undefined {
-    return encodePush(id, type, this.sendable(payload), extras, maxFrameBytes);
+    return this.event(id, type, payload, extras, maxFrameBytes);
   }
 
   event(id: string, type: string, payload: Payload, extras: string, maxFrameBytes: number): Frame {

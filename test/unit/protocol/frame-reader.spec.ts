@@ -210,18 +210,24 @@ describe('FrameReader', () => {
     expect(body.equals(bodies[0] as Buffer)).toBe(true);
   });
 
-  it('keeps memory in proportion to what really came, whatever the headers claim', () => {
-    const before = process.memoryUsage().arrayBuffers;
-    const readers = Array.from({ length: 100 }, () => newReader(0xffff_ffff).reader);
-    const chunk = Buffer.alloc(1_000);
-    for (const reader of readers) {
-      reader.push(header(1024 * MIB));
-      for (let i = 0; i < 20; i++) reader.push(chunk);
-    }
-    expect(readers.every((reader) => reader.hasPartialFrame)).toBe(true);
-    // 2 MB came; all the buffers on the way to twice that, should none have been collected yet, are four times it.
-    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(12 * MIB);
-  });
+  it.each([
+    ['its own', false],
+    ['lent', true],
+  ])(
+    'keeps memory in proportion to what really came, whatever the headers claim, of chunks that are %s',
+    (_, isLent) => {
+      const before = process.memoryUsage().arrayBuffers;
+      const readers = Array.from({ length: 100 }, () => newReader(0xffff_ffff).reader);
+      const chunk = Buffer.alloc(1_000);
+      for (const reader of readers) {
+        reader.push(header(1024 * MIB), isLent);
+        for (let i = 0; i < 20; i++) reader.push(chunk, isLent);
+      }
+      expect(readers.every((reader) => reader.hasPartialFrame)).toBe(true);
+      // 2 MB came; all the buffers on the way to twice that, should none have been collected yet, are four times it.
+      expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(12 * MIB);
+    },
+  );
 
   it('hands on nothing more once stopped, not even the rest of the chunk at hand', () => {
     const seen: string[] = [];
